@@ -1,0 +1,109 @@
+"""What the steps of the pipeline hand to each other; every other file depends on this one, it on none.
+
+``sites -> program -> draws -> summaries -> store -> posterior``: a step knows the types below and
+nothing of how its neighbour works.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+
+Kind = Literal["latent", "deterministic", "observed"]
+Scope = Literal["global", "local"]
+Engine = Literal["auto", "sliced", "loop"]
+
+#: Joint draws for one minibatch: ``{site: (draw, *site shape)}``. Whatever reduces draws takes these.
+Block = dict[str, torch.Tensor]
+
+#: ``{"post_sample_means": {site: array}, ...}``, the documented layout of a result.
+Results = dict[str, dict[str, np.ndarray]]
+
+#: ``fun(x, axis=0)`` on a NumPy array ``(draw, *site shape)``.
+SummaryFunction = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Minibatch:
+    """The arguments of one call of model and guide, and where its observations lie in the data."""
+
+    index: int  # position in the loader's order; part of the key of its random numbers
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Site:
+    """One named value of the model, as read once before any sampling."""
+
+    name: str
+    kind: Kind
+    scope: Scope
+    shape: tuple[int, ...]  # of one draw, in the first minibatch
+    dtype: torch.dtype
+    batch_axis: int | None = None  # negative, counted from the right of one draw; None: global
+    rows_per_obs: int = 1  # length of the batch axis over the number of observations
+    dims: tuple[str | None, ...] = ()  # plate name per axis of one draw, None where no plate has it
+
+    def rows(self, num_obs: int) -> int:
+        """Length of the batch axis for so many observations."""
+        return num_obs * self.rows_per_obs
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """Everything that fixes the numbers and the layout of a run, known before the first draw."""
+
+    sites: tuple[Site, ...]  # those asked for, in the model's order
+    obs_plate: str | None
+    num_samples: int
+    seed: int
+    batch_sizes: tuple[int, ...]  # observations per minibatch, in order
+    summaries: tuple[str, ...]  # names of the results, "post_sample_means" and so on
+    return_samples: bool
+    engine: str
+
+    @property
+    def num_obs(self) -> int:
+        """Number of observations (rows of the obs plate) over all minibatches."""
+        return sum(self.batch_sizes)
+
+    @property
+    def local_sites(self) -> tuple[Site, ...]:
+        return tuple(site for site in self.sites if site.scope == "local")
+
+    @property
+    def global_sites(self) -> tuple[Site, ...]:
+        return tuple(site for site in self.sites if site.scope == "global")
+
+
+class Program(Protocol):
+    """How joint draws are made. ``program.on(minibatch, sites)(range(0, 8))`` is a `Block` of 8 draws."""
+
+    tier: str  # "batched slice", "unbatched slice" or "loop": what is really run
+    chunk: int  # draws per call that suit this program, a multiple of the slab
+    workers: int  # calls that may run side by side
+
+    def on(self, minibatch: Minibatch, sites: Sequence[Site]) -> Callable[[range], Block]:
+        """A function of a range of draw numbers (begin and length multiples of the slab)."""
+        ...
+
+
+class Store(Protocol):
+    """Where results live while they grow. Pieces may come in any order, each once."""
+
+    def write_globals(self, results: Results) -> None:
+        """All summaries (and draws) of the global sites."""
+        ...
+
+    def write_minibatch(self, index: int, results: Results) -> None:
+        """All summaries (and draws) of the local sites of minibatch ``index``."""
+        ...
+
+    def finish(self) -> Results:
+        """Close and give the whole result back, local sites in the loader's order."""
+        ...

@@ -1,0 +1,29 @@
+"""Every error this library raises on purpose; each message says what was found and what to do."""
+
+from __future__ import annotations
+
+
+class PosteriorError(Exception):
+    """Base of all errors raised by pyro_posterior."""
+
+
+class RequestError(PosteriorError, ValueError):
+    """An argument, the data, the model or the guide does not fit the call."""
+
+
+class CannotSliceError(PosteriorError, RuntimeError):
+    """The sliced program cannot reproduce this model; ``engine="auto"`` uses the loop instead."""
+
+
+class StoreError(PosteriorError, OSError):
+    """A store on disk is unreadable, unfinished, of another run, or cannot be written."""
+
+
+class MissingPackageError(PosteriorError, ImportError):
+    """An optional package is not installed; the message holds the command that installs it."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package {package!r}, which is not installed. "
+            f"Install it with: pip install 'pyro-posterior[{extra}]'"
+        )

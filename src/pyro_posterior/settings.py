@@ -1,0 +1,9 @@
+"""Defaults a user may change for the whole process: ``pyro_posterior.settings.batch_size = 512``."""
+
+from __future__ import annotations
+
+#: Observations per minibatch where none is given and scvi-tools is not loaded.
+batch_size: int = 128
+
+#: Seed of calls that give none. None: a fresh seed from the operating system, kept in the result.
+seed: int | None = None

@@ -1,0 +1,1 @@
+"""Reductions of draws: arrays in, arrays out; nothing of Pyro in here."""
