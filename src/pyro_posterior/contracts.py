@@ -29,7 +29,7 @@ SummaryFunction = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Minibatch:
-    """The arguments of one call of model and guide, and where its observations lie in the data."""
+    """The arguments of one call of model and guide."""
 
     index: int  # position in the loader's order; part of the key of its random numbers
     args: tuple[Any, ...]
@@ -73,6 +73,11 @@ class RunPlan:
         return sum(self.batch_sizes)
 
     @property
+    def result_names(self) -> tuple[str, ...]:
+        """Keys of the result."""
+        return self.summaries + (("posterior_samples",) if self.return_samples else ())
+
+    @property
     def local_sites(self) -> tuple[Site, ...]:
         return tuple(site for site in self.sites if site.scope == "local")
 
@@ -87,9 +92,14 @@ class Program(Protocol):
     tier: str  # "batched slice", "unbatched slice" or "loop": what is really run
     chunk: int  # draws per call that suit this program, a multiple of the slab
     workers: int  # calls that may run side by side
+    joint: bool  # global and local sites cost one run together, so ask for them together
 
     def on(self, minibatch: Minibatch, sites: Sequence[Site]) -> Callable[[range], Block]:
-        """A function of a range of draw numbers (begin and length multiples of the slab)."""
+        """A function of a range of draw numbers (beginning on a whole chunk)."""
+        ...
+
+    def describe(self) -> str:
+        """What is run, for a person to read."""
         ...
 
 

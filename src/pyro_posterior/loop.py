@@ -1,0 +1,37 @@
+"""The loop program: one run of guide and model per draw. The reference for every faster one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from pyro_posterior.contracts import Block, Minibatch, Site
+from pyro_posterior.joint import JointSampler
+from pyro_posterior.randomness import SLAB
+
+
+@dataclass(frozen=True)
+class LoopProgram:
+    """Draws one after the other. Pyro's handler stack is global, so no two at a time."""
+
+    sampler: JointSampler
+    tier: str = "loop"
+    chunk: int = SLAB
+    workers: int = 1
+    joint: bool = True  # one run gives global and local sites: ask for them together
+
+    def on(self, minibatch: Minibatch, sites: Sequence[Site]) -> Callable[[range], Block]:
+        """A function of a range of draw numbers that gives their block."""
+        names = tuple(site.name for site in sites)
+
+        def draw(draws: range) -> Block:
+            rows = [self.sampler.values(minibatch, number, names) for number in draws]
+            return {name: torch.stack([row[name] for row in rows]) for name in names}
+
+        return draw
+
+    def describe(self) -> str:
+        """What is run, for a person to read."""
+        return "loop: guide and replayed model, once per draw"

@@ -1,0 +1,212 @@
+"""`PyroSampleMixin`: `sample_posterior` as a method of any class that holds a Pyro module."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+
+from pyro_posterior import settings
+from pyro_posterior.batches import Batches, open_batches
+from pyro_posterior.contracts import SummaryFunction
+from pyro_posterior.errors import RequestError
+from pyro_posterior.posterior import Posterior
+from pyro_posterior.sampling import run
+
+# Order of the positional arguments where the first is a number: earlier releases of scvi-tools.
+_EARLIER = (
+    "num_samples",
+    "return_sites",
+    "accelerator",
+    "device",
+    "batch_size",
+    "return_observed",
+    "return_samples",
+    "summary_fun",
+)
+
+
+class PyroSampleMixin:
+    """Mixin class for generating samples from posterior distribution.
+
+    Works using both minibatches and full data. The class it is mixed into has
+
+    * ``module.model`` and ``module.guide``: the Pyro model and its guide;
+    * ``module._get_fn_args_from_batch(batch) -> (args, kwargs)``;
+    * ``module.list_obs_plate_vars`` (optional; property or method): a dict whose ``"name"`` is the
+      minibatch plate. Without it the plate that subsamples is taken;
+    * ``_make_data_loader(...)``, which gives a re-iterable of batches and takes those of ``adata``,
+      ``indices``, ``batch_size`` and ``shuffle`` it needs; or every call passes ``input_dl``.
+    """
+
+    module: Any
+
+    def sample_posterior(self, *args: Any, **kwargs: Any) -> Posterior:
+        """Summarise the posterior distribution of every site.
+
+        Parameters
+        ----------
+        adata
+            Data to sample for, as the host's ``_make_data_loader`` takes it; None: its own.
+        input_dl
+            A re-iterable of batches to use instead; its order, repeats included, is kept.
+        indices
+            Observations of ``adata`` to use; None: all.
+        num_samples
+            Number of joint draws.
+        return_sites
+            Names of the sites to return; None: all latent and deterministic ones.
+        accelerator, device
+            As in lightning.
+        batch_size
+            Observations per minibatch; None: ``scvi.settings.batch_size`` where scvi-tools is
+            loaded, else ``pyro_posterior.settings.batch_size``.
+        return_observed
+            Also return observed sites, with the values they have in the run.
+        return_samples
+            Also return all draws, as ``posterior_samples``.
+        summary_frequency
+            Accepted for compatibility and not needed: every minibatch is summarised by itself.
+        summary_fun
+            ``{name: fun}``, each called as ``fun(draws, axis=0)``.
+        **sample_kwargs
+            ``model`` (used instead of ``module.model``, from the first draw to the last),
+            ``exclude_vars``, ``show_progress``, ``seed``, ``engine``, ``store``.
+
+        Returns
+        -------
+        Posterior
+            As `pyro_posterior.sample_posterior` gives it.
+
+        Notes
+        -----
+        Called with a number first, the positional arguments are those of earlier releases of
+        scvi-tools: ``num_samples, return_sites, accelerator, device, batch_size,
+        return_observed, return_samples, summary_fun``.
+        """
+        if args and isinstance(args[0], int) and not isinstance(args[0], bool):
+            if len(args) > len(_EARLIER):
+                raise TypeError(f"sample_posterior takes at most {len(_EARLIER)} such arguments")
+            named = dict(zip(_EARLIER, args, strict=False))
+            if twice := sorted(set(named) & set(kwargs)):
+                raise TypeError(f"sample_posterior got {twice[0]!r} twice")
+            return _sample(self, **named, **kwargs)
+        return _sample(self, *args, **kwargs)
+
+
+def _sample(
+    self: Any,
+    adata: Any = None,
+    input_dl: Any = None,
+    indices: Any = None,
+    num_samples: int = 1000,
+    return_sites: Iterable[str] | None = None,
+    accelerator: Any = "auto",
+    device: int | str = "auto",
+    batch_size: int | None = None,
+    return_observed: bool = False,
+    return_samples: bool = False,
+    summary_frequency: int | None = None,
+    summary_fun: Mapping[str, SummaryFunction] | None = None,
+    **sample_kwargs: Any,
+) -> Posterior:
+    del summary_frequency
+    model = sample_kwargs.pop("model", None)
+    options = {
+        "exclude_sites": sample_kwargs.pop("exclude_vars", None),
+        "show_progress": sample_kwargs.pop("show_progress", True),
+        "seed": sample_kwargs.pop("seed", _default_seed()),
+        "engine": sample_kwargs.pop("engine", "auto"),
+        "store": sample_kwargs.pop("store", None),
+    }
+    if sample_kwargs:
+        raise TypeError(
+            f"sample_posterior got an unexpected argument {next(iter(sample_kwargs))!r}"
+        )
+    module = self.module
+    loader = input_dl
+    if loader is None:
+        loader = _make_loader(self, adata, indices, batch_size)
+
+    def open_data(where: torch.device) -> Batches:
+        return open_batches(loader, None, module._get_fn_args_from_batch, where)
+
+    return run(
+        model if model is not None else module.model,
+        module.guide,
+        open_data,
+        num_samples=num_samples,
+        return_sites=return_sites,
+        obs_plate=obs_plate_of(module),
+        accelerator=accelerator,
+        device=device,
+        return_observed=return_observed,
+        return_samples=return_samples,
+        summary_fun=summary_fun,
+        model_draws=model is not None,
+        coords=_coords(self, adata, indices, input_dl),
+        **options,
+    )
+
+
+_public = inspect.signature(_sample)
+PyroSampleMixin.sample_posterior.__signature__ = _public  # type: ignore[attr-defined]
+
+
+def obs_plate_of(module: Any) -> str | None:
+    """Name of the minibatch plate as the module declares it, or None to find it."""
+    for owner in (module, getattr(module, "model", None)):
+        declared = getattr(owner, "list_obs_plate_vars", None)
+        if callable(declared):
+            declared = declared()
+        if declared:
+            return str(declared["name"])
+    return None
+
+
+def _scvi_setting(name: str) -> Any:
+    """A setting of scvi-tools where it is loaded; None otherwise."""
+    scvi = sys.modules.get("scvi")
+    return getattr(getattr(scvi, "settings", None), name, None)
+
+
+def _default_seed() -> int | None:
+    return settings.seed if settings.seed is not None else _scvi_setting("seed")
+
+
+def _make_loader(host: Any, adata: Any, indices: Any, batch_size: int | None) -> Any:
+    """Batches of the host, in order."""
+    make: Callable[..., Any] | None = getattr(host, "_make_data_loader", None)
+    if make is None:
+        raise RequestError(
+            f"{type(host).__name__} has no _make_data_loader: pass the batches as input_dl, or "
+            "define _make_data_loader(self, batch_size) to return a DataLoader"
+        )
+    if hasattr(host, "_validate_anndata"):
+        adata = host._validate_anndata(adata)
+        indices = range(adata.n_obs) if indices is None else indices
+    chosen = batch_size or _scvi_setting("batch_size") or settings.batch_size
+    offered = {"adata": adata, "indices": indices, "batch_size": chosen, "shuffle": False}
+    taken = inspect.signature(make).parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
+        for name in ("adata", "indices"):
+            if name not in taken and offered[name] is not None:
+                raise RequestError(
+                    f"{name} was given, but {type(host).__name__}._make_data_loader takes no {name}"
+                )
+        offered = {name: value for name, value in offered.items() if name in taken}
+    return make(**offered)
+
+
+def _coords(host: Any, adata: Any, indices: Any, input_dl: Any) -> dict[str, Any]:
+    """Names of observations and variables where the data are an AnnData and known."""
+    data = adata if adata is not None else getattr(host, "adata", None)
+    if input_dl is not None or not hasattr(data, "obs_names"):
+        return {}
+    names = data.obs_names.to_numpy()
+    if indices is not None:
+        names = names[indices]
+    return {"obs": names, "var": data.var_names.to_numpy()}

@@ -1,0 +1,76 @@
+"""The result: a dict with the documented keys that also knows its sites, seed and settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from pyro_posterior.contracts import Results, RunPlan, Site
+
+
+class Posterior(dict[str, dict[str, np.ndarray]]):
+    """Summaries and draws of a posterior.
+
+    A plain dict of ``{"post_sample_means": {site: array}, ...}``, arrays shaped as one draw of the
+    site (``posterior_samples``: ``(draw, *site shape)``), with these attributes:
+
+    Attributes
+    ----------
+    plan
+        Sites, sizes, seed and settings of the run.
+    nonfinite
+        Number of NaN or infinite draws by site, sites without any left out.
+    program
+        What was run to make the draws, as text; ``print(posterior.program)``.
+    info
+        Seconds taken and versions of the packages used.
+    coords
+        Labels by dimension, such as ``{"obs": cell names}``, used by exports.
+    """
+
+    def __init__(
+        self,
+        results: Results,
+        plan: RunPlan,
+        *,
+        nonfinite: Mapping[str, int] | None = None,
+        program: str = "",
+        info: Mapping[str, Any] | None = None,
+        coords: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(results)
+        self.plan = plan
+        self.nonfinite = dict(nonfinite or {})
+        self.program = program
+        self.info = dict(info or {})
+        self.coords = dict(coords or {})
+
+    @property
+    def sites(self) -> dict[str, Site]:
+        """The returned sites by name."""
+        return {site.name: site for site in self.plan.sites}
+
+    @property
+    def seed(self) -> int:
+        """Seed that gives these numbers again."""
+        return self.plan.seed
+
+    def __repr__(self) -> str:
+        plan = self.plan
+        head = (
+            f"Posterior of {plan.num_obs} observations, {plan.num_samples} draws, "
+            f"seed {plan.seed}, engine {plan.engine}"
+        )
+        lines = [
+            f"  {site.name}  {site.kind}, {site.scope}  {_shape(self, site)}" for site in plan.sites
+        ]
+        return "\n".join([head, f"  results: {', '.join(self)}", *lines])
+
+
+def _shape(posterior: Posterior, site: Site) -> str:
+    shape = list(site.shape)
+    if site.batch_axis is not None:
+        shape[site.batch_axis] = site.rows(posterior.plan.num_obs)
+    return str(tuple(shape))

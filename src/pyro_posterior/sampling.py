@@ -1,0 +1,367 @@
+"""READ FIRST. `sample_posterior` wires the steps: batches, sites, program, draws, summaries, store."""
+
+from __future__ import annotations
+
+import logging
+import numbers
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyro
+import torch
+from tqdm.auto import tqdm
+
+from pyro_posterior import settings
+from pyro_posterior.batches import Batches, ToArgs, leading_sizes, open_batches
+from pyro_posterior.contracts import (
+    Engine,
+    Minibatch,
+    Program,
+    Results,
+    RunPlan,
+    Site,
+    Store,
+    SummaryFunction,
+)
+from pyro_posterior.devices import resolve_device
+from pyro_posterior.draws import chunks, draw_block, workers_of
+from pyro_posterior.errors import RequestError
+from pyro_posterior.joint import JointSampler
+from pyro_posterior.parameters import modules_of, own_parameters, placed
+from pyro_posterior.posterior import Posterior
+from pyro_posterior.program import check_engine, make_program
+from pyro_posterior.randomness import fresh_seed, untouched_random_state
+from pyro_posterior.sites import SiteTable, read_sites
+from pyro_posterior.stores.memory import MemoryStore
+from pyro_posterior.summaries.plan import SummaryPlan, plan_summaries
+
+logger = logging.getLogger(__name__)
+
+
+def sample_posterior(
+    model: Callable[..., Any],
+    guide: Callable[..., Any],
+    data: Any,
+    *,
+    num_samples: int = 1000,
+    return_sites: Iterable[str] | None = None,
+    exclude_sites: Iterable[str] | None = None,
+    obs_plate: str | None = None,
+    to_args: ToArgs | None = None,
+    batch_size: int | None = None,
+    accelerator: Any = "auto",
+    device: int | str | torch.device = "auto",
+    return_observed: bool = False,
+    return_samples: bool = False,
+    summary_fun: Mapping[str, SummaryFunction] | None = None,
+    seed: int | None = None,
+    engine: Engine = "auto",
+    store: Any = None,
+    show_progress: bool = True,
+) -> Posterior:
+    """Draw from the posterior of a fitted Pyro model and summarise every site.
+
+    Parameters
+    ----------
+    model, guide
+        Pyro model and its fitted guide, called with the same arguments.
+    data
+        A tensor, or a tuple or dict of tensors (full data), or any re-iterable of batches such as
+        a DataLoader that does not shuffle.
+    num_samples
+        Number of joint draws.
+    return_sites, exclude_sites
+        Names of the sites to return, or to leave out. By default all latent and deterministic
+        ones are returned.
+    obs_plate
+        Name of the plate whose rows are the observations; by default the one that subsamples.
+    to_args
+        ``to_args(batch) -> (args, kwargs)``, where a batch is not already the model's arguments.
+    batch_size
+        Observations per minibatch of full data, cut along the first axis; None: all at once.
+    accelerator, device
+        As in lightning: "auto", "cpu", "gpu", "cuda", "mps", "tpu" or an ``Accelerator``; the
+        device by index or name.
+    return_observed
+        Also return observed sites, with the values they have in the run.
+    return_samples
+        Also return all draws, as ``posterior_samples``.
+    summary_fun
+        ``{name: fun}``, each called as ``fun(draws, axis=0)``. By default means, standard
+        deviations (ddof 0) and exact 5 % and 95 % quantiles.
+    seed
+        The same seed gives the same numbers. None: `pyro_posterior.settings.seed`, or a fresh one,
+        kept in the result.
+    engine
+        "sliced" (fast), "loop" (reference), or "auto": sliced where it gives the loop's numbers.
+    store
+        Folder of a Zarr store for results that last and can be resumed; None: in memory.
+    show_progress
+        Show a progress bar.
+
+    Returns
+    -------
+    Posterior
+        A dict ``{"post_sample_means": {site: array}, "post_sample_stds": ..., "post_sample_q05":
+        ..., "post_sample_q95": ...}`` of NumPy arrays shaped as one draw of the site, the axis of
+        the observations in the loader's order; with ``return_samples`` also
+        ``"posterior_samples"``, shaped ``(num_samples, *site shape)``.
+
+    Raises
+    ------
+    RequestError
+        An argument, the data or the guide does not fit; nothing has been drawn.
+    CannotSliceError
+        Under ``engine="sliced"``, where only the loop gives the right numbers.
+    """
+    return run(
+        model,
+        guide,
+        lambda device: open_batches(data, batch_size, to_args, device),
+        num_samples=num_samples,
+        return_sites=return_sites,
+        exclude_sites=exclude_sites,
+        obs_plate=obs_plate,
+        accelerator=accelerator,
+        device=device,
+        return_observed=return_observed,
+        return_samples=return_samples,
+        summary_fun=summary_fun,
+        seed=seed,
+        engine=engine,
+        store=store,
+        show_progress=show_progress,
+    )
+
+
+def run(
+    model: Callable[..., Any],
+    guide: Callable[..., Any],
+    open_data: Callable[[torch.device], Batches],
+    *,
+    num_samples: int,
+    return_sites: Iterable[str] | None,
+    exclude_sites: Iterable[str] | None,
+    obs_plate: str | None,
+    accelerator: Any,
+    device: int | str | torch.device,
+    return_observed: bool,
+    return_samples: bool,
+    summary_fun: Mapping[str, SummaryFunction] | None,
+    seed: int | None,
+    engine: Engine,
+    store: Any,
+    show_progress: bool,
+    model_draws: bool = False,
+    coords: Mapping[str, Any] | None = None,
+) -> Posterior:
+    """The pipeline behind `sample_posterior` and the mixin, step by step."""
+    started = time.perf_counter()
+    num_samples, seed = _check_count(num_samples), _check_seed(seed)
+    check_engine(engine)
+    summaries = plan_summaries(summary_fun)
+    where = resolve_device(accelerator, device)
+    modules = modules_of(model, guide)
+    with ExitStack() as stack:
+        stack.enter_context(untouched_random_state())
+        stack.enter_context(placed(modules, where))
+        stack.enter_context(own_parameters(modules, where))
+        batches = open_data(where)
+        first = batches.first()
+        _set_up_guide(guide, first)
+        sampler = JointSampler(model, guide, seed, obs_plate)
+        several = _has_second(batches)
+        table = read_sites(sampler, first, needs_plate=several, model_draws=model_draws)
+        sites = table.select(return_sites, exclude_sites, return_observed)
+        sizes, last = batches.plan(_counter(sampler, table, first), table.first_size)
+        plan = RunPlan(
+            sites=sites,
+            obs_plate=table.obs_plate,
+            num_samples=num_samples,
+            seed=seed,
+            batch_sizes=sizes,
+            summaries=summaries.names,
+            return_samples=return_samples,
+            engine=engine,
+        )
+        sampler = replace(sampler, obs_plate=table.obs_plate, local_names=table.local_names)
+        program = make_program(engine, sampler, (first, last), sites, num_samples, where)
+        kept: Store = MemoryStore(plan)
+        tally = _draw_all(plan, batches, program, summaries, kept, show_progress)
+        results = kept.finish()
+    _warn_nonfinite(tally, plan)
+    return Posterior(
+        results,
+        replace(plan, engine=program.tier),
+        nonfinite=tally,
+        program=program.describe(),
+        info=_info(time.perf_counter() - started),
+        coords=coords,
+    )
+
+
+def _draw_all(
+    plan: RunPlan,
+    batches: Batches,
+    program: Program,
+    summaries: SummaryPlan,
+    store: Store,
+    show_progress: bool,
+) -> dict[str, int]:
+    """Draw, summarise and store minibatch by minibatch; the number of non-finite draws by site."""
+    tally: dict[str, int] = {}
+    bar = _progress_bar(plan, program, show_progress)
+    with bar, workers_of(program) as pool:
+        for minibatch in _needed(plan, batches):
+            for sites in _groups(plan, program, minibatch.index):
+                block = draw_block(
+                    program, minibatch, sites, plan.num_samples, pool, lambda _: bar.update()
+                )
+                results = _reduce(block, sites, plan, summaries, program.workers, tally)
+                local, rest = _by_scope(results, sites)
+                if rest:
+                    store.write_globals(rest)
+                if local:
+                    store.write_minibatch(minibatch.index, local)
+    return tally
+
+
+def _needed(plan: RunPlan, batches: Batches) -> Iterator[Minibatch]:
+    """All minibatches; only the first where every site is global."""
+    for minibatch in batches:
+        yield minibatch
+        if not plan.local_sites:
+            return
+
+
+def _groups(plan: RunPlan, program: Program, index: int) -> list[tuple[Site, ...]]:
+    """The sites to draw in minibatch ``index``, grouped by what costs one run."""
+    if index > 0:
+        return [plan.local_sites]
+    if program.joint:
+        return [plan.sites]
+    return [group for group in (plan.global_sites, plan.local_sites) if group]
+
+
+def _reduce(
+    block: dict[str, torch.Tensor],
+    sites: Sequence[Site],
+    plan: RunPlan,
+    summaries: SummaryPlan,
+    workers: int,
+    tally: dict[str, int],
+) -> Results:
+    """Summaries (and draws) of one block; draws are freed site by site."""
+    results: Results = {name: {} for name in plan.result_names}
+    for site in sites:
+        draws = block.pop(site.name)
+        summarised = summaries.compute(draws, workers=workers)
+        for name, value in summarised.values.items():
+            results[name][site.name] = value
+        if plan.return_samples:
+            results["posterior_samples"][site.name] = draws.cpu().numpy()
+        if summarised.nonfinite:
+            tally[site.name] = tally.get(site.name, 0) + summarised.nonfinite
+    return results
+
+
+def _by_scope(results: Results, sites: Sequence[Site]) -> tuple[Results, Results]:
+    """Results of the local sites, and of the global ones (empty where there are none)."""
+
+    def only(scope: str) -> Results:
+        names = [site.name for site in sites if site.scope == scope]
+        if not names:
+            return {}
+        return {key: {name: arrays[name] for name in names} for key, arrays in results.items()}
+
+    return only("local"), only("global")
+
+
+# ---------------------------------------------------------------------------------- checks and words
+
+
+def _check_count(num_samples: Any) -> int:
+    if not isinstance(num_samples, numbers.Integral) or isinstance(num_samples, bool):
+        raise RequestError(f"num_samples must be a whole number, found {num_samples!r}")
+    if num_samples < 1:
+        raise RequestError(f"num_samples must be at least 1, found {num_samples}")
+    return int(num_samples)
+
+
+def _check_seed(seed: Any) -> int:
+    seed = settings.seed if seed is None else seed
+    if seed is None:
+        return fresh_seed()
+    if not isinstance(seed, numbers.Integral) or isinstance(seed, bool):
+        raise RequestError(f"seed must be a whole number or None, found {seed!r}")
+    return int(seed)
+
+
+def _set_up_guide(guide: Any, first: Minibatch) -> None:
+    """Autoguides make their parameters on their first call."""
+    if getattr(guide, "prototype_trace", True) is None:
+        logger.warning(
+            "the guide has never been run: it is set up on the first minibatch and its parameters "
+            "are the initial ones, not fitted ones"
+        )
+        with torch.no_grad():
+            guide(*first.args, **first.kwargs)
+
+
+def _has_second(batches: Batches) -> bool:
+    return any(minibatch.index == 1 for minibatch, _ in zip(batches, range(2), strict=False))
+
+
+def _counter(
+    sampler: JointSampler, table: SiteTable, first: Minibatch
+) -> Callable[[Minibatch], int]:
+    """A function that counts the observations of a minibatch: rows of the tensor that had as many."""
+    sizes = leading_sizes(first)
+    if table.first_size in sizes:
+        position = sizes.index(table.first_size)
+        return lambda minibatch: leading_sizes(minibatch)[position]
+
+    def by_plate(minibatch: Minibatch) -> int:
+        _, trace = sampler.traces(minibatch, 0)
+        frames = [f for node in trace.nodes.values() for f in node.get("cond_indep_stack", ())]
+        return next((int(f.size) for f in frames if f.name == table.obs_plate), 1)
+
+    return by_plate
+
+
+def _progress_bar(plan: RunPlan, program: Program, show: bool) -> Any:
+    per_group = len(chunks(plan.num_samples, program.chunk))
+    minibatches = range(len(plan.batch_sizes) if plan.local_sites else 1)
+    total = sum(len(_groups(plan, program, index)) for index in minibatches) * per_group
+    return tqdm(total=total, desc="Sampling posterior", unit="block", disable=not show)
+
+
+def _warn_nonfinite(tally: Mapping[str, int], plan: RunPlan) -> None:
+    if tally:
+        counts = ", ".join(f"{name!r}: {count}" for name, count in tally.items())
+        logger.warning(
+            "draws that are NaN or infinite, by site: %s (of %d draws of all values); their "
+            "summaries are NaN or infinite too",
+            counts,
+            plan.num_samples,
+        )
+
+
+def _info(seconds: float) -> dict[str, Any]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        own = version("pyro-posterior")
+    except PackageNotFoundError:
+        own = "unknown"
+    versions = {
+        "pyro-posterior": own,
+        "pyro-ppl": pyro.__version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
+    return {"seconds": seconds, "versions": versions}
