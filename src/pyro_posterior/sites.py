@@ -124,7 +124,7 @@ def read_sites(
     guide_trace, trace = sampler.traces(first, 0)
     size = _minibatch_size(trace, sampler.obs_plate, first)
     other, other_guide = None, None
-    other_size = size + 1 if size < 3 else size // 2
+    other_size = 3 if size > 3 else size + 1
     try:
         other_guide, other = sampler.traces(resized(first, size, other_size), 0)
     except Exception as error:  # the model's own checks on its data may refuse another size
