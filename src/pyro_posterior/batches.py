@@ -58,11 +58,12 @@ class Batches:
     def _place(self, value: Any) -> Any:
         return value.to(self._device) if isinstance(value, torch.Tensor) else value
 
-    def first(self) -> Minibatch:
-        """The first minibatch."""
-        for minibatch in self:
-            return minibatch
-        raise RequestError("data holds no batches: give at least one observation")
+    def first_two(self) -> tuple[Minibatch, Minibatch | None]:
+        """The first minibatch, and the second where there is one."""
+        found = list(zip(self, range(2), strict=False))
+        if not found:
+            raise RequestError("data holds no batches: give at least one observation")
+        return found[0][0], found[1][0] if len(found) == 2 else None
 
     def plan(
         self, size_of: Callable[[Minibatch], int], first_size: int

@@ -171,13 +171,14 @@ def run(
         stack.enter_context(placed(modules, where))
         stack.enter_context(own_parameters(modules, where))
         batches = open_data(where)
-        first = batches.first()
+        first, second = batches.first_two()
         _set_up_guide(guide, first)
         sampler = JointSampler(model, guide, seed, obs_plate)
-        several = _has_second(batches)
-        table = read_sites(sampler, first, needs_plate=several, model_draws=model_draws)
+        table = read_sites(sampler, first, needs_plate=second is not None, model_draws=model_draws)
         sites = table.select(return_sites, exclude_sites, return_observed)
-        sizes, last = batches.plan(_counter(sampler, table, first), table.first_size)
+        sizes, last = (table.first_size,), first
+        if second is not None:
+            sizes, last = batches.plan(_counter(sampler, table, first), table.first_size)
         plan = RunPlan(
             sites=sites,
             obs_plate=table.obs_plate,
@@ -310,10 +311,6 @@ def _set_up_guide(guide: Any, first: Minibatch) -> None:
         )
         with torch.no_grad():
             guide(*first.args, **first.kwargs)
-
-
-def _has_second(batches: Batches) -> bool:
-    return any(minibatch.index == 1 for minibatch, _ in zip(batches, range(2), strict=False))
 
 
 def _counter(
