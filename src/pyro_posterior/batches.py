@@ -60,10 +60,10 @@ class Batches:
 
     def first_two(self) -> tuple[Minibatch, Minibatch | None]:
         """The first minibatch, and the second where there is one."""
-        found = list(zip(self, range(2), strict=False))
+        found = [minibatch for _, minibatch in zip(range(2), self, strict=False)]
         if not found:
             raise RequestError("data holds no batches: give at least one observation")
-        return found[0][0], found[1][0] if len(found) == 2 else None
+        return found[0], found[1] if len(found) == 2 else None
 
     def plan(
         self, size_of: Callable[[Minibatch], int], first_size: int
