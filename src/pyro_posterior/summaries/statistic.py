@@ -1,0 +1,88 @@
+"""The statistics with a fast path, and how a caller's function is recognised as one of them."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from pyro_posterior.errors import RequestError
+from pyro_posterior.summaries.quantile import Quantile, valid_probability
+
+Kind = Literal["mean", "std", "var", "sum", "min", "max", "median", "quantile"]
+
+_KINDS: tuple[tuple[Callable[..., Any], Kind], ...] = (
+    (np.mean, "mean"),
+    (np.std, "std"),
+    (np.var, "var"),
+    (np.sum, "sum"),
+    (np.min, "min"),
+    (np.amin, "min"),
+    (np.max, "max"),
+    (np.amax, "max"),
+    (np.median, "median"),
+)
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """One number per column of draws."""
+
+    kind: Kind
+    q: float | None = None  # of a quantile, in [0, 1]
+
+    @property
+    def needs_sort(self) -> bool:
+        """Whether it is read off the ordered draws."""
+        return self.kind in ("median", "quantile")
+
+    @property
+    def needs_squares(self) -> bool:
+        """Whether it needs the squared deviations from the mean."""
+        return self.kind in ("std", "var")
+
+    def result_dtype(self, draws: np.dtype) -> np.dtype:
+        """What NumPy returns for draws of this dtype; quantiles of booleans are float64."""
+        if self.kind in ("min", "max") or draws.kind == "f":
+            return draws
+        if self.kind == "sum":
+            return np.add.reduce(np.empty(0, draws)).dtype
+        return np.dtype(np.float64)
+
+    def position(self, count: int) -> tuple[int, int, float]:
+        """Index below, index above and weight of the quantile among ``count`` ordered draws."""
+        assert self.q is not None
+        virtual = (count - 1) * self.q
+        below = min(math.floor(virtual), count - 1)
+        return below, min(below + 1, count - 1), virtual - below
+
+
+def recognise(name: str, fun: Callable[..., Any]) -> Statistic | None:
+    """The statistic ``fun`` computes, None where it is the caller's own function.
+
+    Raises
+    ------
+    RequestError
+        ``fun`` is NumPy's quantile or percentile with a probability out of range.
+    """
+    for known, kind in _KINDS:
+        if fun is known:
+            return Statistic(kind)
+    if type(fun) is Quantile:
+        return Statistic("quantile", fun.q)
+    if isinstance(fun, functools.partial) and not fun.args and set(fun.keywords) == {"q"}:
+        q = fun.keywords["q"]
+        # NumPy gives integers for an integer q of np.quantile: that stays with NumPy.
+        if fun.func is np.quantile and isinstance(q, (float, np.floating)):
+            return Statistic("quantile", valid_probability(q, f"q of summary {name!r}"))
+        if fun.func is np.percentile and isinstance(q, (int, float, np.integer, np.floating)):
+            if not 0 <= q <= 100:
+                raise RequestError(
+                    f"q of summary {name!r} must be a percentage between 0 and 100, but got {q!r}."
+                )
+            return Statistic("quantile", float(q) / 100)
+    return None
