@@ -11,10 +11,8 @@ from pathlib import Path
 
 import pytest
 
-import pyro_posterior
-
 PACKAGE = "pyro_posterior"
-SOURCE = Path(pyro_posterior.__file__).parent
+SOURCE = Path(__file__).parents[1] / "src" / PACKAGE
 CORE = {"torch", "pyro", "numpy", "lightning_fabric", "lightning", "tqdm", PACKAGE}
 HEAVY = ["scvi", "anndata", "zarr", "xarray", "matplotlib", "pandas", "lightning"]
 
