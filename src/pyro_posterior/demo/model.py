@@ -8,9 +8,9 @@ import numpy as np
 import pyro
 import pyro.distributions as dist
 import torch
+from pyro.distributions import constraints
 from pyro.infer import SVI, Trace_ELBO
 from pyro.nn import PyroModule, PyroParam
-from pyro.distributions import constraints
 
 from pyro_posterior.demo.counts import Reference
 
@@ -51,7 +51,8 @@ class CountModel(PyroModule):
             )
             with pyro.plate("types", self.num_types, dim=-1):
                 abundance = pyro.sample(
-                    "abundance", dist.Gamma(ABUNDANCE_SHAPE * ones, ABUNDANCE_SHAPE * self.num_types * ones)
+                    "abundance",
+                    dist.Gamma(ABUNDANCE_SHAPE * ones, ABUNDANCE_SHAPE * self.num_types * ones),
                 )
             pyro.deterministic("share", abundance / abundance.sum(-1, keepdim=True), event_dim=1)
             mean = detection * sensitivity * (abundance @ self.signatures)
@@ -86,7 +87,8 @@ class CountGuide(PyroModule):
         start[:, 1:] = -2.0
         self.cell_loc = PyroParam(start)
         self.cell_tril = PyroParam(
-            0.1 * torch.eye(local).repeat(model.num_cells, 1, 1), constraints.softplus_lower_cholesky
+            0.1 * torch.eye(local).repeat(model.num_cells, 1, 1),
+            constraints.softplus_lower_cholesky,
         )
 
     def forward(self, counts: torch.Tensor, cells: torch.Tensor) -> None:
