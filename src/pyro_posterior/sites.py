@@ -129,6 +129,8 @@ def read_sites(
         other_guide, other = sampler.traces(resized(first, size, other_size), 0)
     except Exception as error:  # the model's own checks on its data may refuse another size
         logger.debug("model cannot run on %d of %d rows: %s", other_size, size, error)
+    if other is not None and not _fits_its_plates(other):
+        other = other_guide = None  # the guide kept its own size, and the model broadcast it
     plate = _find_plate(trace, other, sampler.obs_plate, first, needs_plate)
     if plate is not None:
         size = _plates(trace)[plate].size
@@ -175,6 +177,21 @@ def _plates(trace: poutine.Trace) -> dict[str, Any]:
         for frame in node["cond_indep_stack"]
         if frame.dim is not None
     }
+
+
+def _fits_its_plates(trace: poutine.Trace) -> bool:
+    """Whether every drawn value is as long as the plates it lies in."""
+    for node in trace.nodes.values():
+        if _kind(node) not in ("latent", "observed"):
+            continue
+        shape, event_dim = torch.as_tensor(node["value"]).shape, node["fn"].event_dim
+        for frame in node["cond_indep_stack"]:
+            if frame.dim is None:
+                continue
+            axis = frame.dim - event_dim
+            if -axis > len(shape) or shape[axis] != frame.size:
+                return False
+    return True
 
 
 def _minibatch_size(trace: poutine.Trace, named: str | None, first: Minibatch) -> int:
@@ -224,7 +241,9 @@ def _find_plate(
             if name in others and others[name].size != frame.size
         ]
         members = [
-            frame.name for node in trace.nodes.values() for frame in node["cond_indep_stack"]
+            frame.name
+            for node in trace.nodes.values()
+            for frame in node.get("cond_indep_stack", ())
         ]
         found = sorted(found, key=members.count, reverse=True)[:1]
     if len(found) > 1:
