@@ -22,6 +22,7 @@ sample = functools.partial(
     sample_posterior,
     show_progress=False,
     seed=1,
+    engine="loop",
     device=os.environ.get("PYRO_POSTERIOR_TEST_DEVICE", "cpu"),
 )
 

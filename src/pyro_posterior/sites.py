@@ -91,7 +91,9 @@ class SiteTable:
 
 
 def _names(argument: str, value: Iterable[str]) -> list[str]:
-    names = [value] if isinstance(value, str) else list(value)
+    if isinstance(value, str):
+        return [value]
+    names = list(value) if isinstance(value, Iterable) else [value]
     if not all(isinstance(name, str) for name in names):
         raise RequestError(f"{argument} must be a list of site names, found {value!r}")
     return names
@@ -151,9 +153,11 @@ def read_sites(
             continue
         twin = None if other is None else other.nodes.get(name)
         site, problem = reader.read(name, node, twin, kind)
-        sites.append(site)
-        if problem:
+        if problem and not needs_plate:  # nothing will be laid behind it
+            site = replace(site, scope="global", batch_axis=None, rows_per_obs=1)
+        elif problem:
             unclear[name] = problem
+        sites.append(site)
     latent = {site.name for site in sites if site.kind == "latent"}
     missing = () if model_draws else tuple(sorted(latent - set(guide_trace.nodes)))
     local = {site.name for site in sites if site.scope == "local"}
