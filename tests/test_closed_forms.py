@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from toy_models import BetaBinomial, ConjugateNormal, assert_normal, assert_within, sample
 
 BATCH_SIZES = [None, 22, 7, 1]  # all at once (two ways), a last batch of one, ones

@@ -12,12 +12,12 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro.infer.autoguide import AutoNormal
-from toy_models import ConjugateNormal, assert_same, sample
 
 import pyro_posterior
 from pyro_posterior import sampling
 from pyro_posterior.errors import RequestError
 from pyro_posterior.randomness import random_states
+from toy_models import ConjugateNormal, assert_same, sample
 
 # ------------------------------------------------------------------------------------------- seeds
 
@@ -133,7 +133,9 @@ def test_a_model_that_draws_from_numpy_and_python_leaves_the_callers_state(engin
         pyro.sample("mu", dist.Normal(y.new_tensor(1.0), 0.5))
 
     before = random_states()
-    sample(model, guide, torch.zeros(4), num_samples=3, engine="auto" if engine == "sliced" else engine)
+    sample(
+        model, guide, torch.zeros(4), num_samples=3, engine="auto" if engine == "sliced" else engine
+    )
     assert random_states() == before
 
 
@@ -223,7 +225,13 @@ def test_only_global_sites_need_only_the_first_minibatch(engine, toy):
 
     data = [tuple(x[i : i + 2] for x in toy.data) for i in range(0, 10, 2)]
     sample(
-        toy.model, toy.guide, data, to_args=to_args, num_samples=8, return_sites=["mu"], engine=engine
+        toy.model,
+        toy.guide,
+        data,
+        to_args=to_args,
+        num_samples=8,
+        return_sites=["mu"],
+        engine=engine,
     )
     assert len(rows) < 2 + 5 + 5  # two to look, all to count, not all again to draw
 

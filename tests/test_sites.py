@@ -9,12 +9,12 @@ import pytest
 import torch
 from pyro import poutine
 from pyro.infer.autoguide import AutoDiagonalNormal, AutoNormal
-from toy_models import sample
 
 from pyro_posterior.contracts import Minibatch
 from pyro_posterior.errors import RequestError
 from pyro_posterior.joint import JointSampler
 from pyro_posterior.sites import SiteTable, read_sites
+from toy_models import sample
 
 TOTAL = 12
 
@@ -234,7 +234,10 @@ def test_a_guide_of_fixed_size_in_minibatches_is_an_error():
 
 
 def test_a_guide_that_gives_a_latent_another_length():
-    model, _ = _plain(lambda y, index: pyro.plate("rows", len(y)))
+    def model(y):
+        with pyro.plate("rows", len(y)):
+            z = pyro.sample("z", _normal(y))
+        pyro.sample("y", dist.Normal(z.sum(), 1.0), obs=y.sum())
 
     def guide(y):
         pyro.sample("z", _normal(y, 6).to_event(1))
