@@ -137,8 +137,14 @@ def open_batches(
 
 
 def default_to_args(batch: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
-    """A tensor is the one argument, a tuple or list the positional, a dict the keyword ones."""
+    """A tensor is the one argument, a tuple or list the positional, a dict the keyword ones.
+
+    NumPy arrays become tensors.
+    """
     if isinstance(batch, Mapping):
+        batch = dict(batch)
+    batch = tree_map(_as_tensor, batch)
+    if isinstance(batch, dict):
         return (), batch
     if isinstance(batch, tuple | list):
         return tuple(batch), {}

@@ -71,6 +71,12 @@ class JointSampler:
         with no_validation(), namer, keyed:
             return self.run(minibatch)
 
+    def model_alone(self, minibatch: Minibatch) -> poutine.Trace:
+        """Trace of the model without the guide, whose plates are then the model's own."""
+        namer = self.namer()
+        with no_validation(), namer, KeyedDraws(namer, self.seed, 0, minibatch.index):
+            return poutine.trace(self.model).get_trace(*minibatch.args, **minibatch.kwargs)
+
     def values(
         self, minibatch: Minibatch, draw: int, names: tuple[str, ...]
     ) -> dict[str, torch.Tensor]:

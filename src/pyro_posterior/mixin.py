@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import numbers
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -87,7 +88,7 @@ class PyroSampleMixin:
         scvi-tools: ``num_samples, return_sites, accelerator, device, batch_size,
         return_observed, return_samples, summary_fun``.
         """
-        if args and isinstance(args[0], int) and not isinstance(args[0], bool):
+        if args and isinstance(args[0], numbers.Integral) and not isinstance(args[0], bool):
             if len(args) > len(_EARLIER):
                 raise TypeError(f"sample_posterior takes at most {len(_EARLIER)} such arguments")
             named = dict(zip(_EARLIER, args, strict=False))
@@ -188,6 +189,8 @@ def _make_loader(host: Any, adata: Any, indices: Any, batch_size: int | None) ->
     if hasattr(host, "_validate_anndata"):
         adata = host._validate_anndata(adata)
         indices = range(adata.n_obs) if indices is None else indices
+    if batch_size is not None and (isinstance(batch_size, bool) or batch_size < 1):
+        raise RequestError(f"batch_size must be at least 1, found {batch_size!r}")
     chosen = batch_size or _scvi_setting("batch_size") or settings.batch_size
     offered = {"adata": adata, "indices": indices, "batch_size": chosen, "shuffle": False}
     taken = inspect.signature(make).parameters

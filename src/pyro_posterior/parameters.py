@@ -16,15 +16,23 @@ logger = logging.getLogger(__name__)
 
 
 def modules_of(*functions: Callable[..., Any]) -> list[torch.nn.Module]:
-    """The modules behind callables: themselves, the owners of bound methods, inside partials."""
+    """The modules behind callables: themselves, the owners of bound methods, inside partials.
+
+    Pyro's handlers (``poutine.block(model)``) are partials that hold the model as an argument.
+    """
     found: list[torch.nn.Module] = []
-    for function in functions:
-        while isinstance(function, functools.partial):
-            function = function.func
-        owner = function if isinstance(function, torch.nn.Module) else None
-        owner = owner or getattr(function, "__self__", None)
-        if isinstance(owner, torch.nn.Module) and all(owner is not other for other in found):
-            found.append(owner)
+    waiting: list[Any] = list(functions)
+    while waiting:
+        function = waiting.pop(0)
+        if isinstance(function, functools.partial):
+            inside = (function.func, *function.args, *function.keywords.values())
+            waiting += [value for value in inside if callable(value)]
+            continue
+        for owner in (function, getattr(function, "__self__", None)):
+            if isinstance(owner, torch.nn.Module):
+                if all(owner is not other for other in found):
+                    found.append(owner)
+                break
     return found
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyro
 import torch
+from pyro.infer.autoguide.effect import AutoMessenger
 from tqdm.auto import tqdm
 
 from pyro_posterior import settings
@@ -172,7 +173,7 @@ def run(
         stack.enter_context(own_parameters(modules, where))
         batches = open_data(where)
         first, second = batches.first_two()
-        _set_up_guide(guide, first)
+        _set_up_guide(guide, first, seed)
         sampler = JointSampler(model, guide, seed, obs_plate)
         table = read_sites(sampler, first, needs_plate=second is not None, model_draws=model_draws)
         sites = table.select(return_sites, exclude_sites, return_observed)
@@ -302,13 +303,15 @@ def _check_seed(seed: Any) -> int:
     return int(seed)
 
 
-def _set_up_guide(guide: Any, first: Minibatch) -> None:
-    """Autoguides make their parameters on their first call."""
-    if getattr(guide, "prototype_trace", True) is None:
+def _set_up_guide(guide: Any, first: Minibatch, seed: int) -> None:
+    """Autoguides make their parameters on their first call; their random ones follow the seed."""
+    messenger = isinstance(guide, AutoMessenger) and not list(guide.parameters())
+    if messenger or getattr(guide, "prototype_trace", True) is None:
         logger.warning(
             "the guide has never been run: it is set up on the first minibatch and its parameters "
             "are the initial ones, not fitted ones"
         )
+        torch.manual_seed(seed)
         with torch.no_grad():
             guide(*first.args, **first.kwargs)
 
@@ -316,18 +319,23 @@ def _set_up_guide(guide: Any, first: Minibatch) -> None:
 def _counter(
     sampler: JointSampler, table: SiteTable, first: Minibatch
 ) -> Callable[[Minibatch], int]:
-    """A function that counts the observations of a minibatch: rows of the tensor that had as many."""
-    sizes = leading_sizes(first)
-    if table.first_size in sizes:
-        position = sizes.index(table.first_size)
-        return lambda minibatch: leading_sizes(minibatch)[position]
+    """A function that counts the observations of a minibatch: rows of the tensors that had as many.
+
+    Where these disagree (one had as many by chance) the model is run and its plate tells.
+    """
+    positions = [i for i, size in enumerate(leading_sizes(first)) if size == table.first_size]
+
+    def by_rows(minibatch: Minibatch) -> int:
+        sizes = leading_sizes(minibatch)
+        found = {sizes[i] for i in positions if i < len(sizes)}
+        return found.pop() if len(found) == 1 else by_plate(minibatch)
 
     def by_plate(minibatch: Minibatch) -> int:
         _, trace = sampler.traces(minibatch, 0)
         frames = [f for node in trace.nodes.values() for f in node.get("cond_indep_stack", ())]
         return next((int(f.size) for f in frames if f.name == table.obs_plate), 1)
 
-    return by_plate
+    return by_rows
 
 
 def _progress_bar(plan: RunPlan, program: Program, show: bool) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -91,7 +91,9 @@ class SiteTable:
 
 
 def _names(argument: str, value: Iterable[str]) -> list[str]:
-    names = [value] if isinstance(value, str) else list(value)
+    if isinstance(value, str):
+        return [value]
+    names = list(value) if isinstance(value, Iterable) else [value]
     if not all(isinstance(name, str) for name in names):
         raise RequestError(f"{argument} must be a list of site names, found {value!r}")
     return names
@@ -122,6 +124,15 @@ def read_sites(
         No plate of that name, no or several plates that follow the minibatch.
     """
     guide_trace, trace = sampler.traces(first, 0)
+    for name, shape, frame in _misfits(trace):
+        if frame.size != 1 and shape[frame.dim - trace.nodes[name]["fn"].event_dim] != 1:
+            raise RequestError(
+                f"site {name!r} has shape {shape} from the guide, but plate {frame.name!r} has "
+                f"{frame.size} rows in this minibatch: the guide keeps the size it was set up "
+                "with. Build an autoguide with create_plates= (a function of the model's "
+                "arguments that returns the plate with subsample=indices), or pass the data "
+                "it was fitted to without batch_size"
+            )
     size = _minibatch_size(trace, sampler.obs_plate, first)
     other, other_guide = None, None
     other_size = 3 if size > 3 else size + 1
@@ -129,6 +140,8 @@ def read_sites(
         other_guide, other = sampler.traces(resized(first, size, other_size), 0)
     except Exception as error:  # the model's own checks on its data may refuse another size
         logger.debug("model cannot run on %d of %d rows: %s", other_size, size, error)
+    if other is not None and any(_misfits(other)):
+        other = other_guide = None  # the guide kept its own size, and the model broadcast it
     plate = _find_plate(trace, other, sampler.obs_plate, first, needs_plate)
     if plate is not None:
         size = _plates(trace)[plate].size
@@ -140,6 +153,7 @@ def read_sites(
                     "(a function of the model's arguments that returns the plate with "
                     "subsample=indices), or give the plate subsample=indices in your own guide"
                 )
+            _check_own_size(sampler, first, plate, size)
             other = other_guide = None
     reader = _Reader(plate, size, other_size)
     sites, unclear = [], {}
@@ -149,9 +163,11 @@ def read_sites(
             continue
         twin = None if other is None else other.nodes.get(name)
         site, problem = reader.read(name, node, twin, kind)
-        sites.append(site)
-        if problem:
+        if problem and not needs_plate:  # nothing will be laid behind it
+            site = replace(site, scope="global", batch_axis=None, rows_per_obs=1)
+        elif problem:
             unclear[name] = problem
+        sites.append(site)
     latent = {site.name for site in sites if site.kind == "latent"}
     missing = () if model_draws else tuple(sorted(latent - set(guide_trace.nodes)))
     local = {site.name for site in sites if site.scope == "local"}
@@ -175,6 +191,30 @@ def _plates(trace: poutine.Trace) -> dict[str, Any]:
         for frame in node["cond_indep_stack"]
         if frame.dim is not None
     }
+
+
+def _check_own_size(sampler: JointSampler, first: Minibatch, plate: str, size: int) -> None:
+    """Raise where the guide gives the plate another size than the model would."""
+    frame = _plates(sampler.model_alone(first)).get(plate)
+    if frame is not None and frame.size != size:
+        raise RequestError(
+            f"plate {plate!r} has {size} rows in the guide and {frame.size} in the model: pass the "
+            "data the guide was fitted to, or build it with create_plates= (a function of the "
+            "model's arguments that returns the plate with subsample=indices)"
+        )
+
+
+def _misfits(trace: poutine.Trace) -> Iterator[tuple[str, tuple[int, ...], Any]]:
+    """Latents that are not as long as a plate they lie in: name, shape and the plate's frame."""
+    for name, node in trace.nodes.items():
+        if _kind(node) != "latent":
+            continue
+        shape = tuple(torch.as_tensor(node["value"]).shape)
+        for frame in node["cond_indep_stack"]:
+            if frame.dim is not None:
+                axis = frame.dim - node["fn"].event_dim
+                if -axis <= len(shape) and shape[axis] != frame.size:
+                    yield name, shape, frame
 
 
 def _minibatch_size(trace: poutine.Trace, named: str | None, first: Minibatch) -> int:
@@ -224,7 +264,9 @@ def _find_plate(
             if name in others and others[name].size != frame.size
         ]
         members = [
-            frame.name for node in trace.nodes.values() for frame in node["cond_indep_stack"]
+            frame.name
+            for node in trace.nodes.values()
+            for frame in node.get("cond_indep_stack", ())
         ]
         found = sorted(found, key=members.count, reverse=True)[:1]
     if len(found) > 1:
