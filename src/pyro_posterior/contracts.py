@@ -104,16 +104,37 @@ class Program(Protocol):
 
 
 class Store(Protocol):
-    """Where results live while they grow. Pieces may come in any order, each once."""
+    """Where results live while they grow. Pieces may come in any order, each once.
 
-    def write_globals(self, results: Results) -> None:
+    Counts of non-finite draws by site come with each piece; ``nonfinite`` is their sum once finished.
+    """
+
+    nonfinite: dict[str, int]
+
+    @property
+    def needs_globals(self) -> bool:
+        """Whether the global sites are still to be written."""
+        ...
+
+    def needs_minibatch(self, index: int) -> bool:
+        """Whether the local sites of minibatch ``index`` are still to be written."""
+        ...
+
+    def write_globals(self, results: Results, nonfinite: Mapping[str, int]) -> None:
         """All summaries (and draws) of the global sites."""
         ...
 
-    def write_minibatch(self, index: int, results: Results) -> None:
+    def write_minibatch(self, index: int, results: Results, nonfinite: Mapping[str, int]) -> None:
         """All summaries (and draws) of the local sites of minibatch ``index``."""
         ...
 
-    def finish(self) -> Results:
-        """Close and give the whole result back, local sites in the loader's order."""
+    def describe(self) -> str:
+        """What is kept if the run ends now, and how to go on; empty where nothing is."""
+        ...
+
+    def finish(self, record: Mapping[str, Any]) -> Results:
+        """Close and give the whole result back, local sites in the loader's order.
+
+        ``record`` says how the numbers were made (program, time, versions).
+        """
         ...

@@ -75,7 +75,8 @@ class PyroSampleMixin:
             ``{name: fun}``, each called as ``fun(draws, axis=0)``.
         **sample_kwargs
             ``model`` (used instead of ``module.model``, from the first draw to the last),
-            ``exclude_vars``, ``show_progress``, ``seed``, ``engine``, ``store``.
+            ``exclude_vars``, ``show_progress``, ``seed``, ``engine``, ``store``,
+            ``overwrite``.
 
         Returns
         -------
@@ -122,6 +123,7 @@ def _sample(
         "seed": sample_kwargs.pop("seed", _default_seed()),
         "engine": sample_kwargs.pop("engine", "auto"),
         "store": sample_kwargs.pop("store", None),
+        "overwrite": sample_kwargs.pop("overwrite", False),
     }
     if sample_kwargs:
         raise TypeError(

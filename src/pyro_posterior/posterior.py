@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,37 @@ class Posterior(dict[str, dict[str, np.ndarray]]):
         self.program = program
         self.info = dict(info or {})
         self.coords = dict(coords or {})
+
+    @classmethod
+    def open(cls, path: str | Path) -> Posterior:
+        """The result that ``sample_posterior(store=path)`` wrote.
+
+        Summaries are read into NumPy arrays; draws stay on disk as arrays that ``np.asarray``
+        reads whole, and an index in part.
+
+        Parameters
+        ----------
+        path
+            Folder of a finished store.
+
+        Raises
+        ------
+        StoreError
+            There is no store, or it is unfinished, damaged or of a later format.
+        MissingPackageError
+            zarr is not installed.
+        """
+        from pyro_posterior.stores.reading import read_store
+
+        stored = read_store(path)
+        return cls(
+            stored.results,
+            stored.plan,
+            nonfinite=stored.nonfinite,
+            program=stored.program,
+            info=stored.info,
+            coords=stored.coords,
+        )
 
     @property
     def sites(self) -> dict[str, Site]:

@@ -6,8 +6,9 @@ import logging
 import numbers
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,9 @@ from pyro_posterior.posterior import Posterior
 from pyro_posterior.program import check_engine, make_program
 from pyro_posterior.randomness import fresh_seed, untouched_random_state
 from pyro_posterior.sites import SiteTable, read_sites
+from pyro_posterior.stores.digest import identity_of
 from pyro_posterior.stores.memory import MemoryStore
+from pyro_posterior.stores.zarr import open_zarr_store, seed_of_unfinished
 from pyro_posterior.summaries.plan import SummaryPlan, plan_summaries
 
 logger = logging.getLogger(__name__)
@@ -61,7 +64,8 @@ def sample_posterior(
     summary_fun: Mapping[str, SummaryFunction] | None = None,
     seed: int | None = None,
     engine: Engine = "auto",
-    store: Any = None,
+    store: str | Path | None = None,
+    overwrite: bool = False,
     show_progress: bool = True,
 ) -> Posterior:
     """Draw from the posterior of a fitted Pyro model and summarise every site.
@@ -100,7 +104,10 @@ def sample_posterior(
     engine
         "sliced" (fast), "loop" (reference), or "auto": sliced where it gives the loop's numbers.
     store
-        Folder of a Zarr store for results that last and can be resumed; None: in memory.
+        Folder of a Zarr store for results that last; None: in memory. The same call on a store
+        that is not finished goes on with it, and draws in the result stay on disk.
+    overwrite
+        Remove what the store holds and start anew.
     show_progress
         Show a progress bar.
 
@@ -118,6 +125,8 @@ def sample_posterior(
         An argument, the data or the guide does not fit; nothing has been drawn.
     CannotSliceError
         Under ``engine="sliced"``, where only the loop gives the right numbers.
+    StoreError
+        The store holds another run, or cannot be written; what was complete is kept.
     """
     return run(
         model,
@@ -135,6 +144,7 @@ def sample_posterior(
         seed=seed,
         engine=engine,
         store=store,
+        overwrite=overwrite,
         show_progress=show_progress,
     )
 
@@ -155,14 +165,16 @@ def run(
     summary_fun: Mapping[str, SummaryFunction] | None,
     seed: int | None,
     engine: Engine,
-    store: Any,
+    store: str | Path | None,
     show_progress: bool,
+    overwrite: bool = False,
     model_draws: bool = False,
     coords: Mapping[str, Any] | None = None,
 ) -> Posterior:
     """The pipeline behind `sample_posterior` and the mixin, step by step."""
     started = time.perf_counter()
-    num_samples, seed = _check_count(num_samples), _check_seed(seed)
+    num_samples = _check_count(num_samples)
+    seed = _check_seed(seed, None if overwrite else store)
     check_engine(engine)
     summaries = plan_summaries(summary_fun)
     where = resolve_device(accelerator, device)
@@ -192,18 +204,16 @@ def run(
         )
         sampler = replace(sampler, obs_plate=table.obs_plate, local_names=table.local_names)
         program = make_program(engine, sampler, (first, last), sites, num_samples, where)
+        plan = replace(plan, engine=program.tier)
         kept: Store = MemoryStore(plan)
-        tally = _draw_all(plan, batches, program, summaries, kept, show_progress)
-        results = kept.finish()
-    _warn_nonfinite(tally, plan)
-    return Posterior(
-        results,
-        replace(plan, engine=program.tier),
-        nonfinite=tally,
-        program=program.describe(),
-        info=_info(time.perf_counter() - started),
-        coords=coords,
-    )
+        if store is not None:
+            identity = identity_of(sampler, modules, (first, last), where)
+            kept = open_zarr_store(store, plan, identity, coords=coords, overwrite=overwrite)
+        _draw_all(plan, batches, program, summaries, kept, show_progress)
+    record: dict[str, Any] = {"program": program.describe(), "info": _info(time.perf_counter() - started)}
+    results = kept.finish(record)
+    _warn_nonfinite(kept.nonfinite, plan)
+    return Posterior(results, plan, nonfinite=kept.nonfinite, coords=coords, **record)
 
 
 def _draw_all(
@@ -213,23 +223,21 @@ def _draw_all(
     summaries: SummaryPlan,
     store: Store,
     show_progress: bool,
-) -> dict[str, int]:
-    """Draw, summarise and store minibatch by minibatch; the number of non-finite draws by site."""
-    tally: dict[str, int] = {}
-    bar = _progress_bar(plan, program, show_progress)
-    with bar, workers_of(program) as pool:
+) -> None:
+    """Draw, summarise and store minibatch by minibatch what the store does not have yet."""
+    bar = _progress_bar(plan, program, store, show_progress)
+    with _telling_what_is_kept(store), bar, workers_of(program) as pool:
         for minibatch in _needed(plan, batches):
-            for sites in _groups(plan, program, minibatch.index):
+            for sites in _groups(plan, program, store, minibatch.index):
                 block = draw_block(
                     program, minibatch, sites, plan.num_samples, pool, lambda _: bar.update()
                 )
-                results = _reduce(block, sites, plan, summaries, program.workers, tally)
+                results, tally = _reduce(block, sites, plan, summaries, program.workers)
                 local, rest = _by_scope(results, sites)
                 if rest:
-                    store.write_globals(rest)
+                    store.write_globals(rest, _only(tally, plan.global_sites))
                 if local:
-                    store.write_minibatch(minibatch.index, local)
-    return tally
+                    store.write_minibatch(minibatch.index, local, _only(tally, plan.local_sites))
 
 
 def _needed(plan: RunPlan, batches: Batches) -> Iterator[Minibatch]:
@@ -240,13 +248,13 @@ def _needed(plan: RunPlan, batches: Batches) -> Iterator[Minibatch]:
             return
 
 
-def _groups(plan: RunPlan, program: Program, index: int) -> list[tuple[Site, ...]]:
+def _groups(plan: RunPlan, program: Program, store: Store, index: int) -> list[tuple[Site, ...]]:
     """The sites to draw in minibatch ``index``, grouped by what costs one run."""
-    if index > 0:
-        return [plan.local_sites]
-    if program.joint:
+    rest = plan.global_sites if index == 0 and store.needs_globals else ()
+    local = plan.local_sites if store.needs_minibatch(index) else ()
+    if rest and local and program.joint:
         return [plan.sites]
-    return [group for group in (plan.global_sites, plan.local_sites) if group]
+    return [group for group in (rest, local) if group]
 
 
 def _reduce(
@@ -255,10 +263,10 @@ def _reduce(
     plan: RunPlan,
     summaries: SummaryPlan,
     workers: int,
-    tally: dict[str, int],
-) -> Results:
-    """Summaries (and draws) of one block; draws are freed site by site."""
+) -> tuple[Results, dict[str, int]]:
+    """Summaries (and draws) of one block, and non-finite draws by site; draws are freed as it goes."""
     results: Results = {name: {} for name in plan.result_names}
+    tally: dict[str, int] = {}
     for site in sites:
         draws = block.pop(site.name)
         summarised = summaries.compute(draws, workers=workers)
@@ -267,8 +275,8 @@ def _reduce(
         if plan.return_samples:
             results["posterior_samples"][site.name] = draws.cpu().numpy()
         if summarised.nonfinite:
-            tally[site.name] = tally.get(site.name, 0) + summarised.nonfinite
-    return results
+            tally[site.name] = summarised.nonfinite
+    return results, tally
 
 
 def _by_scope(results: Results, sites: Sequence[Site]) -> tuple[Results, Results]:
@@ -294,8 +302,26 @@ def _check_count(num_samples: Any) -> int:
     return int(num_samples)
 
 
-def _check_seed(seed: Any) -> int:
+def _only(tally: Mapping[str, int], sites: Sequence[Site]) -> dict[str, int]:
+    return {site.name: tally[site.name] for site in sites if site.name in tally}
+
+
+@contextmanager
+def _telling_what_is_kept(store: Store) -> Iterator[None]:
+    """Whatever ends the run early carries a note on how to go on."""
+    try:
+        yield
+    except BaseException as error:
+        if kept := store.describe():
+            logger.warning("interrupted: %s", kept)
+            error.add_note(kept)
+        raise
+
+
+def _check_seed(seed: Any, store: str | Path | None) -> int:
     seed = settings.seed if seed is None else seed
+    if seed is None and store is not None:
+        seed = seed_of_unfinished(store)
     if seed is None:
         return fresh_seed()
     if not isinstance(seed, numbers.Integral) or isinstance(seed, bool):
@@ -338,10 +364,10 @@ def _counter(
     return by_rows
 
 
-def _progress_bar(plan: RunPlan, program: Program, show: bool) -> Any:
+def _progress_bar(plan: RunPlan, program: Program, store: Store, show: bool) -> Any:
     per_group = len(chunks(plan.num_samples, program.chunk))
     minibatches = range(len(plan.batch_sizes) if plan.local_sites else 1)
-    total = sum(len(_groups(plan, program, index)) for index in minibatches) * per_group
+    total = sum(len(_groups(plan, program, store, index)) for index in minibatches) * per_group
     return tqdm(total=total, desc="Sampling posterior", unit="block", disable=not show)
 
 

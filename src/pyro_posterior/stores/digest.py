@@ -1,0 +1,61 @@
+"""Digests that tell one run from another: of parameters, and of the data at both ends."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+import torch
+from torch.utils._pytree import tree_flatten
+
+from pyro_posterior.contracts import Minibatch
+from pyro_posterior.joint import JointSampler
+
+
+def identity_of(
+    sampler: JointSampler,
+    modules: Iterable[torch.nn.Module],
+    ends: tuple[Minibatch, Minibatch],
+    device: torch.device,
+) -> dict[str, str]:
+    """What a store keeps of model, guide and data, besides the plan.
+
+    Parameters come from the modules and from the ``pyro.param`` statements that guide and model
+    meet on the first minibatch; data from the first and the last minibatch.
+    """
+    return {
+        "parameters": _digest(_parameters(sampler, modules, ends[0])),
+        "data": _digest(
+            (f"{minibatch.index}.{place}", value)
+            for minibatch in ends
+            for place, value in enumerate(tree_flatten((minibatch.args, dict(minibatch.kwargs)))[0])
+        ),
+        "device": device.type,
+    }
+
+
+def _parameters(
+    sampler: JointSampler, modules: Iterable[torch.nn.Module], first: Minibatch
+) -> list[tuple[str, object]]:
+    found: list[tuple[str, object]] = []
+    for place, module in enumerate(modules):
+        state = module.state_dict()
+        found += [(f"{place}.{name}", state[name]) for name in sorted(state)]
+    for role, trace in zip(("guide", "model"), sampler.traces(first, 0), strict=True):
+        nodes = {name: node for name, node in trace.nodes.items() if node["type"] == "param"}
+        found += [(f"{role}.{name}", nodes[name]["value"]) for name in sorted(nodes)]
+    return found
+
+
+def _digest(named: Iterable[tuple[str, object]]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for name, value in named:
+        if not isinstance(value, torch.Tensor):
+            continue
+        value = value.detach().cpu()
+        digest.update(f"{name}|{value.dtype}|{tuple(value.shape)}|".encode())
+        if value.layout != torch.strided:
+            value = value.to_dense()
+        if value.numel():
+            digest.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

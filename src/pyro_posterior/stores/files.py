@@ -1,0 +1,62 @@
+"""Files that are either whole or not there, and the room left for them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+#: Ending of files and folders still being written; a leftover was never part of a store.
+PARTIAL = ".partial"
+
+
+def write_whole(path: Path, content: Any) -> None:
+    """Write bytes to a file beside ``path``, to the disk itself, then give it its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}{PARTIAL}")
+    try:
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the names in a folder on the disk, where the system can do that."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def remove_partials(folder: Path) -> None:
+    """Remove what a killed process left half written."""
+    for left in [path for path in folder.rglob(f"*{PARTIAL}") if path.is_file()]:
+        left.unlink(missing_ok=True)
+
+
+def free_bytes(path: Path) -> int:
+    """Room on the file system of the nearest folder that exists."""
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free
+
+
+def in_words(size: float) -> str:
+    """Bytes for a person to read."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"

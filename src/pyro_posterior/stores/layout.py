@@ -1,0 +1,126 @@
+"""Where rows lie in a store: segments of whole chunks, so that no chunk is written by two of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import numpy as np
+import torch
+
+from pyro_posterior.contracts import RunPlan, Site
+
+#: Bytes of results that one segment should hold, before compression.
+SEGMENT_BYTES = 48_000_000
+
+#: A run is cut into about this many segments, or more where they would grow beyond SEGMENT_BYTES.
+FEWEST_SEGMENTS = 64
+
+#: Bytes that one chunk should not exceed, before compression.
+CHUNK_BYTES = 16_000_000
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Observations cut into segments of equal length (but the last).
+
+    Segment 0 holds the global sites; segment ``k`` the observations ``(k - 1) * rows`` to
+    ``k * rows``. A minibatch may lie in two segments, where sizes are irregular.
+    """
+
+    rows: int  # observations per segment
+    starts: tuple[int, ...]  # first observation of every minibatch, and the end
+    has_globals: bool
+
+    @property
+    def num_obs(self) -> int:
+        return self.starts[-1]
+
+    @property
+    def count(self) -> int:
+        """Number of segments, the one of the global sites included, present or not."""
+        return 1 + (math.ceil(self.num_obs / self.rows) if self.rows else 0)
+
+    def bounds(self, segment: int) -> tuple[int, int]:
+        """First observation of a segment of rows, and the one behind its last."""
+        return (segment - 1) * self.rows, min(segment * self.rows, self.num_obs)
+
+    def of_minibatch(self, index: int) -> range:
+        """Segments in which a minibatch has rows."""
+        start, stop = self.starts[index], self.starts[index + 1]
+        return range(start // self.rows + 1, (max(stop, start + 1) - 1) // self.rows + 2)
+
+
+def plan_segments(plan: RunPlan) -> Segments:
+    """Whole minibatches per segment, so many that neither segments nor files become too many."""
+    starts = tuple(int(start) for start in np.concatenate([[0], np.cumsum(plan.batch_sizes)]))
+    if not plan.local_sites:
+        return Segments(0, starts, bool(plan.global_sites))
+    size = max(1, int(np.median(plan.batch_sizes)), plan.batch_sizes[0])
+    per_obs = sum(site_bytes(plan, site) for site in plan.local_sites) / plan.num_obs
+    by_bytes = int(SEGMENT_BYTES // max(1.0, size * per_obs))
+    by_count = math.ceil(len(plan.batch_sizes) / FEWEST_SEGMENTS)
+    return Segments(size * max(1, min(by_bytes, by_count)), starts, bool(plan.global_sites))
+
+
+def site_bytes(plan: RunPlan, site: Site) -> int:
+    """Bytes of all results of one site, before compression."""
+    values = math.prod(site.shape)
+    if site.batch_axis is not None:
+        values = values * plan.num_obs // max(1, plan.batch_sizes[0])
+    width = site.dtype.itemsize
+    summary_width = width if site.dtype.is_floating_point or site.dtype == torch.bool else 8
+    return values * (
+        len(plan.summaries) * summary_width + plan.return_samples * plan.num_samples * width
+    )
+
+
+def chunk_shape(
+    shape: tuple[int, ...], itemsize: int, axis: int | None, rows: int, draws: bool
+) -> tuple[int, ...]:
+    """Shape of the chunks of one array.
+
+    Parameters
+    ----------
+    shape
+        Of the whole array.
+    axis
+        Axis of the observations, None for a global site.
+    rows
+        Length of one segment along it: chunks are as long, or an even part of it.
+    draws
+        Whether the first axis is that of draws, which is cut first.
+    """
+    chunk = [max(1, length) for length in shape]
+    if axis is not None:
+        chunk[axis] = max(1, min(rows, shape[axis]))
+
+    def parts() -> int:
+        return math.ceil(math.prod(chunk) * itemsize / CHUNK_BYTES)
+
+    if draws and parts() > 1:
+        chunk[0] = max(1, chunk[0] // parts())
+    if axis is not None and parts() > 1:
+        alone = rows >= shape[axis]
+        wanted = max(1, chunk[axis] // parts())
+        chunk[axis] = wanted if alone else _divisor(rows, wanted)
+    for other in range(draws, len(chunk)):
+        if other != axis and parts() > 1:
+            chunk[other] = max(1, chunk[other] // parts())
+    return tuple(chunk)
+
+
+def _divisor(number: int, at_most: int) -> int:
+    """The largest divisor up to ``at_most``."""
+    return next(part for part in range(at_most, 0, -1) if number % part == 0)
+
+
+def array_name(site: str) -> str:
+    """Name of a site's array: the site's own, with what Zarr does not allow percent-encoded."""
+    name = quote(site, safe="$ +,=@()[]{}!~'")
+    if name.startswith("__"):
+        name = "%5F" + name[1:]
+    if name.startswith(".") or name == "zarr.json":
+        name = name.replace(".", "%2E")
+    return name
