@@ -13,6 +13,7 @@ INPUTS := pyproject.toml constraints.txt Makefile
 DEMO_FOLDER ?= demo-output
 TEST_WORKERS ?= auto
 TEST_ARGS ?=
+BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format format-check types docs check bench clean
@@ -65,7 +66,8 @@ docs: $(VENV)/.dev
 check: test lint format-check types docs
 
 bench: $(VENV)/.test
-	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	$(BIN)/python benchmarks/import_time.py
+	$(BIN)/python benchmarks/side_by_side.py $(BENCH_ARGS)
 
 clean:
 	rm -rf $(VENV) demo-output docs/_build build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,71 @@
+"""Where the CPU time of one call goes, by stage of the pipeline; for ``--profile``.
+
+The functions below are wrapped by a clock of the running thread's CPU time. A stage's time is its
+own: what a wrapped function called by it took is taken off. What no stage claims is "other".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+#: Stage, module, and function or method in it.
+STAGES: tuple[tuple[str, str, str], ...] = (
+    ("reading sites", "pyro_posterior.sampling", "read_sites"),
+    ("summaries", "pyro_posterior.summaries.plan", "SummaryPlan.compute"),
+    ("summaries", "pyro_posterior.summaries.columns", "_Block.summarise"),
+)
+
+
+@contextlib.contextmanager
+def staged() -> Iterator[Callable[[], dict[str, float]]]:
+    """Wrap the functions; gives a function that tells CPU seconds by stage."""
+    clock = _Clock()
+    with contextlib.ExitStack() as stack:
+        for stage, module, path in STAGES:
+            owner: Any = importlib.import_module(module)
+            *parents, name = path.split(".")
+            for parent in parents:
+                owner = getattr(owner, parent)
+            function = getattr(owner, name)
+            setattr(owner, name, clock.wrapped(stage, function))
+            stack.callback(setattr, owner, name, function)
+        started = time.process_time()
+        yield lambda: clock.shares(time.process_time() - started)
+
+
+class _Clock:
+    """Own CPU time by stage, over all threads."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+        self._lock = threading.Lock()
+        self._inner = threading.local()  # per thread: time taken by wrapped functions inside
+
+    def wrapped(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """``function``, its own time added to ``stage``."""
+
+        @functools.wraps(function)
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            outer, self._inner.seconds = getattr(self._inner, "seconds", 0.0), 0.0
+            started = time.thread_time()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                whole = time.thread_time() - started
+                own = whole - self._inner.seconds
+                self._inner.seconds = outer + whole
+                with self._lock:
+                    self._seconds[stage] = self._seconds.get(stage, 0.0) + own
+
+        return timed
+
+    def shares(self, total: float) -> dict[str, float]:
+        """Seconds by stage, the largest first, and what is left of the whole process."""
+        stages = dict(sorted(self._seconds.items(), key=lambda item: -item[1]))
+        return stages | {"other": max(total - sum(stages.values()), 0.0)}
