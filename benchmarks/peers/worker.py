@@ -237,9 +237,9 @@ def _let_numpyro_take_rbg_keys() -> None:
 
 
 def _keep_last_draw(block: Any, sites: Any, plan: Any, *others: Any) -> Any:
-    """In place of summaries and the count of values that are not finite, which no peer has."""
+    """In place of summaries and the count of values that are not finite, which no peer makes."""
     last = {site.name: block.pop(site.name)[-1].numpy() for site in sites}
-    return {name: last for name in plan.result_names}
+    return {name: last for name in plan.result_names}, {}
 
 
 def _mib(posterior: Any) -> float:
