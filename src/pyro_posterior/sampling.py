@@ -209,8 +209,14 @@ def run(
         if store is not None:
             identity = identity_of(sampler, modules, (first, last), where)
             kept = open_zarr_store(store, plan, identity, coords=coords, overwrite=overwrite)
-        _draw_all(plan, batches, program, summaries, kept, show_progress)
-    record: dict[str, Any] = {"program": program.describe(), "info": _info(time.perf_counter() - started)}
+        needed: Iterable[Minibatch] = (
+            (first,) if second is None or not plan.local_sites else batches
+        )
+        _draw_all(plan, needed, program, summaries, kept, show_progress)
+    record: dict[str, Any] = {
+        "program": program.describe(),
+        "info": _info(time.perf_counter() - started),
+    }
     results = kept.finish(record)
     _warn_nonfinite(kept.nonfinite, plan)
     return Posterior(results, plan, nonfinite=kept.nonfinite, coords=coords, **record)
@@ -218,7 +224,7 @@ def run(
 
 def _draw_all(
     plan: RunPlan,
-    batches: Batches,
+    batches: Iterable[Minibatch],
     program: Program,
     summaries: SummaryPlan,
     store: Store,
@@ -227,7 +233,7 @@ def _draw_all(
     """Draw, summarise and store minibatch by minibatch what the store does not have yet."""
     bar = _progress_bar(plan, program, store, show_progress)
     with _telling_what_is_kept(store), bar, workers_of(program) as pool:
-        for minibatch in _needed(plan, batches):
+        for minibatch in batches:
             for sites in _groups(plan, program, store, minibatch.index):
                 block = draw_block(
                     program, minibatch, sites, plan.num_samples, pool, lambda _: bar.update()
@@ -238,14 +244,6 @@ def _draw_all(
                     store.write_globals(rest, _only(tally, plan.global_sites))
                 if local:
                     store.write_minibatch(minibatch.index, local, _only(tally, plan.local_sites))
-
-
-def _needed(plan: RunPlan, batches: Batches) -> Iterator[Minibatch]:
-    """All minibatches; only the first where every site is global."""
-    for minibatch in batches:
-        yield minibatch
-        if not plan.local_sites:
-            return
 
 
 def _groups(plan: RunPlan, program: Program, store: Store, index: int) -> list[tuple[Site, ...]]:
