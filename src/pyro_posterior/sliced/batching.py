@@ -1,0 +1,231 @@
+"""Stage 3, batching: the slice once more on real values, with a draw axis in front.
+
+What depends on draws runs under `torch.vmap`, one operation at a time, and what that does in plain
+operations goes on a second tape, each with its level. With ``chunk=None`` nothing is batched: the
+second tape is the slice itself, for one draw.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
+
+from pyro_posterior.errors import CannotSliceError
+from pyro_posterior.randomness import draw_many, draw_one
+from pyro_posterior.sliced.slicing import BATCH, DRAW, Slice, is_leak
+from pyro_posterior.sliced.tape import Op, Ref, Tape
+
+aten = torch.ops.aten
+
+#: Seed, first draw of the chunk, index of the minibatch: what a random operation needs to know.
+Where = tuple[int, int, int]
+
+
+class RandomOp:
+    """A random operation of a chunk (or of one draw), as one callable node of a graph."""
+
+    tags = ()
+
+    def __init__(self, func: Any, key: Any, chunk: int | None) -> None:
+        self.func, self.key, self.chunk = func, key, chunk
+        self.__name__ = f"draw_{str(func._schema.name).split('::')[1]}"
+
+    def __repr__(self) -> str:
+        return f"{self.__name__}[{self.key.site} #{self.key.count}]"
+
+    def writes(self, args: tuple[Any, ...]) -> list[torch.Tensor]:
+        """The filled tensor of an in-place operation."""
+        return [args[0]] if str(self.func._schema.name).endswith("_") else []
+
+    def __call__(self, where: Where, *args: Any, **kwargs: Any) -> Any:
+        seed, start, minibatch = where
+        if self.chunk is None:
+            return draw_one(self.func, self.key, seed, start, minibatch, args, kwargs)
+        return draw_many(self.func, self.key, seed, start, self.chunk, minibatch, args, kwargs)
+
+
+@dataclass
+class Batched:
+    """The slice as plain operations with levels; tensors of level `DRAW` carry the draw axis."""
+
+    tape: Tape
+    outputs: dict[str, int]
+    drawn: dict[str, bool]  # whether a site's value has a draw axis
+    slow: list[str]  # operations without a batching rule, run draw by draw inside vmap
+    chunk: int | None
+
+
+class _Taping(TorchDispatchMode):
+    def __init__(self, tape: Tape, level: int) -> None:
+        super().__init__()
+        self._tape, self._level = tape, level
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        self._tape.add(func, args, kwargs or {}, out, level=self._level)
+        return out
+
+
+def batch_slice(cut: Slice, inputs: list[torch.Tensor], where: Where, chunk: int | None) -> Batched:
+    """Run the slice on ``inputs``, batched over ``chunk`` draws, and tape what runs.
+
+    Raises
+    ------
+    CannotSliceError
+        An operation that depends on draws cannot be batched.
+    """
+    tape, slow = Tape(), []
+    values: dict[int, Any] = {}
+    for uid, value in zip(cut.tape.inputs, inputs, strict=True):
+        tape.add_input(value)
+        values[uid] = value
+    last_use = {uid: i for i, op in enumerate(cut.guarded) for uid in op.ins}
+    keep = set(cut.outputs.values())
+    for position, op in enumerate(cut.guarded):
+        if is_leak(op):
+            continue
+        runner = _Runner(cut, tape, values, where, chunk, slow)
+        try:
+            out = runner.run(op)
+        except CannotSliceError:
+            raise
+        except Exception as error:
+            raise CannotSliceError(f"{op.func} cannot be batched over draws: {error}") from error
+        for uid, value in zip(op.outs, tree_flatten(out)[0], strict=True):
+            if uid is not None:
+                values[uid] = value
+        for uid in op.ins:
+            if last_use[uid] == position and uid not in keep and uid in values:
+                del values[uid]
+    outputs, drawn = {}, {}
+    for name, uid in cut.outputs.items():
+        outputs[name] = tape.uid(values.get(uid, cut.tape.leaves.get(uid)))
+        drawn[name] = chunk is not None and bool(cut.level(uid) & DRAW)
+    return Batched(tape, outputs, drawn, slow, chunk)
+
+
+@dataclass
+class _Runner:
+    """Runs one operation of the slice."""
+
+    cut: Slice
+    tape: Tape
+    values: dict[int, Any]
+    where: Where
+    chunk: int | None
+    slow: list[str]
+
+    def value(self, uid: int) -> torch.Tensor:
+        found = self.values.get(uid)
+        return self.cut.tape.leaves[uid] if found is None else found
+
+    def plain(self, tree: Any) -> Any:
+        return tree_map(lambda x: self.value(x.uid) if isinstance(x, Ref) else x, tree)
+
+    def batched(self, uid: int) -> bool:
+        return self.chunk is not None and bool(self.cut.level(uid) & DRAW)
+
+    def run(self, op: Op) -> Any:
+        level = self.cut.level_of(op)
+        if op.read is not None and not any(uid is not None for uid in op.outs):
+            level = BATCH
+        if level == 0:
+            return op.func(*self.plain(op.args), **self.plain(op.kwargs))
+        taping = _Taping(self.tape, level)
+        if op.key is not None:
+            return self._random(op, level, taping)
+        if not level & DRAW or self.chunk is None:
+            with taping:
+                return op.func(*self.plain(op.args), **self.plain(op.kwargs))
+        if not any(self.batched(uid) for uid in op.ins):
+            return self._creation(op, taping)
+        return self._vmapped(op, taping)
+
+    def _random(self, op: Op, level: int, taping: _Taping) -> Any:
+        random = RandomOp(op.func, op.key, self.chunk)
+        args, kwargs = op.args, op.kwargs
+        if self.chunk is not None:
+            with taping:  # every tensor gets the draw axis
+                args, kwargs = tree_map(
+                    lambda x: self._with_axis(x.uid) if isinstance(x, Ref) else x, (args, kwargs)
+                )
+        else:
+            args, kwargs = self.plain(args), self.plain(kwargs)
+        out = random(self.where, *args, **kwargs)
+        self.tape.add(random, args, kwargs, out, op.key, level)
+        return out
+
+    def _with_axis(self, uid: int) -> torch.Tensor:
+        value = self.value(uid)
+        if self.batched(uid):
+            return value
+        return value.expand(self.chunk, *value.shape)
+
+    def _creation(self, op: Op, taping: _Taping) -> Any:
+        """Makes memory that draws are written to later: make it with the draw axis."""
+        with taping:
+            if op.func is aten.empty.memory_format:
+                return op.func([self.chunk, *op.args[0]], **self.plain(op.kwargs))
+            out = op.func(*self.plain(op.args), **self.plain(op.kwargs))
+            return tree_map(
+                lambda x: (
+                    x.expand(self.chunk, *x.shape).clone() if isinstance(x, torch.Tensor) else x
+                ),
+                out,
+            )
+
+    def _vmapped(self, op: Op, taping: _Taping) -> Any:
+        flat, spec = tree_flatten((op.args, op.kwargs))
+        over = [i for i, x in enumerate(flat) if isinstance(x, Ref) and self.batched(x.uid)]
+        fixed = [self.value(x.uid) if isinstance(x, Ref) else x for x in flat]
+        functional = _out_of_place(op)
+        func = functional or op.func
+
+        def call(*batched: torch.Tensor) -> Any:
+            mixed = list(fixed)
+            for i, value in zip(over, batched, strict=True):
+                mixed[i] = value
+            args, kwargs = tree_unflatten(mixed, spec)
+            return func(*args, **kwargs)
+
+        renames = torch.Tag.inplace_view in op.func.tags
+        with taping, warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            out = torch.vmap(call)(*(fixed[i] for i in over))
+            if functional is not None and not renames:
+                self.value(op.writes[0]).copy_(out)
+        if any("performance" in str(w.message) for w in caught):
+            self.slow.append(op.name)
+        if op.writes and not renames:
+            return self.value(op.writes[0])
+        return out
+
+
+def _out_of_place(op: Op) -> Callable[..., Any] | None:
+    """The same operation without writing in place: more of those have a batching rule."""
+    name = str(op.func._schema.name).split("::")[1]
+    if len(op.writes) != 1 or not name.endswith("_") or name in {"copy_", "fill_", "zero_"}:
+        return None
+    if name == "index_put_" and len(op.args[1]) == 1:
+        return _masked_put if not isinstance(op.args[1][0], type(None)) else None
+    packet = getattr(aten, name[:-1], None)
+    return getattr(packet, op.func._overloadname, None) if packet is not None else None
+
+
+def _masked_put(
+    target: torch.Tensor, indices: list[torch.Tensor], value: torch.Tensor, accumulate: bool = False
+) -> torch.Tensor:
+    """``target[mask] = scalar`` as a choice; other index_put as itself."""
+    mask = indices[0]
+    if mask.dtype == torch.bool and value.numel() == 1 and not accumulate:
+        mask = mask.reshape(mask.shape + (1,) * (target.dim() - mask.dim()))
+        return torch.where(mask, value.reshape(()).to(target.dtype), target)
+    return aten.index_put.default(target, indices, value, accumulate)

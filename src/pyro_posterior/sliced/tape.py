@@ -1,0 +1,184 @@
+"""A tape of ATen operations that knows tensors and storages by numbers and keeps none alive.
+
+Python's ``id`` and a storage's address are used again after a tensor is freed, so both are looked
+up through weak references. Values are held only of leaves: tensors no recorded operation made.
+"""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from pyro_posterior.errors import CannotSliceError
+from pyro_posterior.randomness import Key
+
+
+@dataclass(frozen=True)
+class Ref:
+    """Stands for a tensor in an operation's arguments."""
+
+    uid: int
+
+
+@dataclass
+class Op:
+    """One operation, tensors replaced by `Ref`."""
+
+    func: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    ins: tuple[int, ...]
+    outs: tuple[int | None, ...]  # flattened; None where an output is no tensor
+    out_spec: Any
+    writes: tuple[int, ...]  # arguments written in place
+    key: Key | None = None  # of a random operation
+    read: Any = None  # what Python learnt of tensors here: a value or shapes; None: nothing
+    level: int = 0  # class of the operation, on a tape of batched operations
+
+    @property
+    def name(self) -> str:
+        """Short name of the operation."""
+        return str(getattr(self.func, "_overloadpacket", self.func)).removeprefix("aten.")
+
+
+@dataclass
+class Tape:
+    """Operations in the order they ran."""
+
+    ops: list[Op] = field(default_factory=list)
+    leaves: dict[int, torch.Tensor] = field(default_factory=dict)
+    inputs: list[int] = field(default_factory=list)
+    storage: dict[int, int] = field(default_factory=dict)  # tensor -> storage
+    shapes: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    made: set[int] = field(default_factory=set)  # storages made by recorded operations
+    versions: dict[int, int] = field(default_factory=dict)  # of leaves, when first seen
+    nbytes: dict[int, int] = field(default_factory=dict)
+    _known: dict[int, tuple[Any, int]] = field(default_factory=dict)
+    _addresses: dict[int, int] = field(default_factory=dict)
+    _owners: dict[int, list[Any]] = field(default_factory=dict)
+    _count: int = 0
+
+    # ------------------------------------------------------------------------------ identities
+
+    def _number(self, tensor: torch.Tensor, storage: int) -> int:
+        self._count += 1
+        uid = self._count
+        self._known[id(tensor)] = (weakref.ref(tensor), uid)
+        self._owners.setdefault(storage, []).append(weakref.ref(tensor))
+        self.storage[uid] = storage
+        self.shapes[uid] = tuple(tensor.shape)
+        self.nbytes[uid] = tensor.numel() * tensor.element_size()
+        return uid
+
+    def _new_storage(self, tensor: torch.Tensor) -> int:
+        self._count += 1
+        self._addresses[_address(tensor)] = self._count
+        self._owners[self._count] = []
+        return self._count
+
+    def known(self, tensor: torch.Tensor) -> int | None:
+        """Number of a tensor seen before, or None."""
+        entry = self._known.get(id(tensor))
+        return entry[1] if entry is not None and entry[0]() is tensor else None
+
+    def uid(self, tensor: torch.Tensor) -> int:
+        """Number of a tensor; one not seen before is a leaf."""
+        known = self.known(tensor)
+        if known is not None:
+            return known
+        storage = self._addresses.get(_address(tensor))
+        alive = storage is not None and any(ref() is not None for ref in self._owners[storage])
+        if not alive:
+            storage = self._new_storage(tensor)
+        elif storage in self.made:
+            raise CannotSliceError(
+                f"a tensor of shape {tuple(tensor.shape)} shares memory with a recorded one in a "
+                "way that left no trace"
+            )
+        assert storage is not None
+        uid = self._number(tensor, storage)
+        self.leaves[uid] = tensor
+        self.versions[uid] = tensor._version
+        return uid
+
+    def add_input(self, tensor: torch.Tensor) -> int:
+        """A tensor that differs from call to call."""
+        uid = self.uid(tensor)
+        self.inputs.append(uid)
+        return uid
+
+    # --------------------------------------------------------------------------------- recording
+
+    def add(
+        self,
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        out: Any,
+        key: Key | None = None,
+        level: int = 0,
+    ) -> Op:
+        """Record an operation that has just run."""
+        flat, spec = tree_flatten((args, kwargs))
+        refs = [Ref(self.uid(x)) if isinstance(x, torch.Tensor) else x for x in flat]
+        ref_args, ref_kwargs = tree_unflatten(refs, spec)
+        ins = tuple(x.uid for x in refs if isinstance(x, Ref))
+        writes = tuple(self.uid(x) for x in written(func, args))
+        flat_out, out_spec = tree_flatten(out)
+        by_address = {_address(x): x for x in flat if isinstance(x, torch.Tensor)}
+        outs: list[int | None] = []
+        for value in flat_out:
+            if not isinstance(value, torch.Tensor):
+                outs.append(None)
+                continue
+            known = self.known(value)
+            if known is not None and known in writes:
+                outs.append(known)
+                continue
+            source = by_address.get(_address(value))
+            if source is not None:
+                storage = self.storage[self.uid(source)]
+            else:
+                storage = self._new_storage(value)
+                self.made.add(storage)
+            outs.append(self._number(value, storage))
+            if source is None:
+                by_address[_address(value)] = value
+        read = None
+        if any(not isinstance(x, torch.Tensor) and x is not None for x in flat_out):
+            read = out
+        elif _shape_depends_on_values(func, args):
+            read = tuple(tuple(x.shape) for x in flat_out)
+        op = Op(func, ref_args, ref_kwargs, ins, tuple(outs), out_spec, writes, key, read, level)
+        self.ops.append(op)
+        return op
+
+
+def _address(tensor: torch.Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)
+
+
+def written(func: Any, args: tuple[Any, ...]) -> list[torch.Tensor]:
+    """Arguments that an operation writes in place."""
+    schema = getattr(func, "_schema", None)
+    if schema is None:
+        return list(getattr(func, "writes", lambda args: [])(args))
+    return [
+        value
+        for value, argument in zip(args, schema.arguments, strict=False)
+        if isinstance(value, torch.Tensor)
+        and argument.alias_info is not None
+        and argument.alias_info.is_write
+    ]
+
+
+def _shape_depends_on_values(func: Any, args: tuple[Any, ...]) -> bool:
+    if torch.Tag.dynamic_output_shape not in getattr(func, "tags", ()):
+        return False
+    if func is torch.ops.aten.index.Tensor:
+        return any(i is not None and i.dtype in (torch.bool, torch.uint8) for i in args[1])
+    return True
