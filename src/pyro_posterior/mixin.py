@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_flatten, tree_map
 
 from pyro_posterior import settings
-from pyro_posterior.batches import Batches, open_batches
+from pyro_posterior.batches import Batches, ToArgs, open_batches
 from pyro_posterior.contracts import SummaryFunction
 from pyro_posterior.errors import RequestError
+from pyro_posterior.kept import kept_parameters
 from pyro_posterior.posterior import Posterior
 from pyro_posterior.sampling import run
 
@@ -75,8 +77,8 @@ class PyroSampleMixin:
             ``{name: fun}``, each called as ``fun(draws, axis=0)``.
         **sample_kwargs
             ``model`` (used instead of ``module.model``, from the first draw to the last),
-            ``exclude_vars``, ``show_progress``, ``seed``, ``engine``, ``store``,
-            ``overwrite``.
+            ``exclude_vars``, ``show_progress``, ``seed``, ``engine``, ``store``, ``overwrite``;
+            ``use_gpu`` as in earlier releases of scvi-tools.
 
         Returns
         -------
@@ -121,10 +123,12 @@ def _sample(
         "exclude_sites": sample_kwargs.pop("exclude_vars", None),
         "show_progress": sample_kwargs.pop("show_progress", True),
         "seed": sample_kwargs.pop("seed", _default_seed()),
-        "engine": sample_kwargs.pop("engine", "auto"),
+        "engine": sample_kwargs.pop("engine", settings.engine),
         "store": sample_kwargs.pop("store", None),
         "overwrite": sample_kwargs.pop("overwrite", False),
     }
+    if "use_gpu" in sample_kwargs:
+        accelerator, device = _from_use_gpu(sample_kwargs.pop("use_gpu"), accelerator, device)
     if sample_kwargs:
         raise TypeError(
             f"sample_posterior got an unexpected argument {next(iter(sample_kwargs))!r}"
@@ -135,24 +139,26 @@ def _sample(
         loader = _make_loader(self, adata, indices, batch_size)
 
     def open_data(where: torch.device) -> Batches:
-        return open_batches(loader, None, module._get_fn_args_from_batch, where)
+        return open_batches(loader, None, _keeping_rows(module._get_fn_args_from_batch), where)
 
-    return run(
-        model if model is not None else module.model,
-        module.guide,
-        open_data,
-        num_samples=num_samples,
-        return_sites=return_sites,
-        obs_plate=obs_plate_of(module),
-        accelerator=accelerator,
-        device=device,
-        return_observed=return_observed,
-        return_samples=return_samples,
-        summary_fun=summary_fun,
-        model_draws=model is not None,
-        coords=_coords(self, adata, indices, input_dl),
-        **options,
-    )
+    with kept_parameters(module) as foreign:
+        return run(
+            model if model is not None else module.model,
+            module.guide,
+            open_data,
+            num_samples=num_samples,
+            return_sites=return_sites,
+            obs_plate=obs_plate_of(module),
+            accelerator=accelerator,
+            device=device,
+            return_observed=return_observed,
+            return_samples=return_samples,
+            summary_fun=summary_fun,
+            model_draws=model is not None,
+            trained=foreign or bool(getattr(self, "is_trained_", False)),
+            coords=_coords(self, adata, indices, input_dl),
+            **options,
+        )
 
 
 _public = inspect.signature(_sample)
@@ -204,6 +210,41 @@ def _make_loader(host: Any, adata: Any, indices: Any, batch_size: int | None) ->
                 )
         offered = {name: value for name, value in offered.items() if name in taken}
     return make(**offered)
+
+
+def _keeping_rows(to_args: ToArgs) -> ToArgs:
+    """``to_args``, with the observation axis put back that ``squeeze()`` takes from a batch of one."""
+
+    def with_rows(batch: Any) -> tuple[Any, Any]:
+        args, kwargs = to_args(batch)
+        leaves = [x for x in tree_flatten(batch)[0] if isinstance(x, torch.Tensor)]
+        if not leaves or any(x.dim() == 0 or len(x) != 1 for x in leaves):
+            return args, kwargs
+        given = (tuple(args), dict(kwargs))
+        if not any(isinstance(x, torch.Tensor) and x.dim() == 0 for x in tree_flatten(given)[0]):
+            return args, kwargs
+        args, kwargs = to_args(tree_map(_twice, batch))
+        return tree_map(_one_of_two, given, (tuple(args), dict(kwargs)))
+
+    return with_rows
+
+
+def _twice(value: Any) -> Any:
+    return torch.cat([value, value]) if isinstance(value, torch.Tensor) else value
+
+
+def _one_of_two(value: Any, doubled: Any) -> Any:
+    lost = isinstance(value, torch.Tensor) and value.dim() == 0 and doubled.dim() == 1
+    return value.reshape(1) if lost else value
+
+
+def _from_use_gpu(use_gpu: Any, accelerator: Any, device: int | str) -> tuple[Any, int | str]:
+    """Accelerator and device for the ``use_gpu`` of earlier releases of scvi-tools."""
+    if use_gpu is None or use_gpu is True:
+        return accelerator, device
+    if use_gpu is False:
+        return "cpu", "auto"
+    return ("auto", use_gpu) if isinstance(use_gpu, str) else ("gpu", use_gpu)
 
 
 def _coords(host: Any, adata: Any, indices: Any, input_dl: Any) -> dict[str, Any]:

@@ -11,6 +11,9 @@ from typing import Any
 import pyro
 import torch
 from pyro.nn import PyroModule
+from pyro.params.param_store import param_with_module_name
+
+from pyro_posterior.errors import RequestError
 
 logger = logging.getLogger(__name__)
 
@@ -70,15 +73,75 @@ def own_parameters(modules: list[torch.nn.Module], device: torch.device) -> Iter
 
 
 def _own_unconstrained(modules: list[torch.nn.Module]) -> Iterator[tuple[str, torch.Tensor]]:
+    """Parameters that a `PyroModule` takes from the store, by their names there."""
+    for part in _pyro_parts(modules):
+        for name in part._pyro_params:
+            yield _store_name(part, name), getattr(part, f"{name}_unconstrained")
+        for name, value in part._parameters.items():
+            if value is not None and not name.endswith("_unconstrained"):
+                yield _store_name(part, name), value
+
+
+def owned_parameters(modules: list[torch.nn.Module]) -> dict[str, torch.Tensor]:
+    """All unconstrained parameters that live in the modules, by their names in Pyro's store.
+
+    What else a guide finds in the store comes from bare ``pyro.param`` statements and lives
+    nowhere but there.
+    """
+    owned = dict(_own_unconstrained(modules))
+    for part in _pyro_parts(modules):
+        for child_name, child in part._modules.items():
+            if child is None or isinstance(child, PyroModule):
+                continue
+            prefix = _store_name(part, child_name)
+            for name, value in child.named_parameters():
+                owned[param_with_module_name(prefix, name)] = value
+    return owned
+
+
+def _pyro_parts(modules: list[torch.nn.Module]) -> Iterator[PyroModule]:
     for module in modules:
         for part in module.modules():
-            if not isinstance(part, PyroModule):
-                continue
-            for name in part._pyro_params:
-                yield part._pyro_get_fullname(name), getattr(part, f"{name}_unconstrained")
-            for name, value in part._parameters.items():
-                if value is not None and not name.endswith("_unconstrained"):
-                    yield part._pyro_get_fullname(name), value
+            if isinstance(part, PyroModule):
+                yield part
+
+
+def _store_name(part: PyroModule, name: str) -> str:
+    """As ``part._pyro_get_fullname(name)``, which refuses for a module never called."""
+    prefix = part.__dict__["_pyro_name"]
+    return f"{prefix}.{name}" if prefix else name
+
+
+def stored_names() -> set[str]:
+    """Names in Pyro's parameter store."""
+    return set(pyro.get_param_store().get_state()["params"])
+
+
+def check_fitted(before: set[str], modules: list[torch.nn.Module], *, trained: bool) -> None:
+    """Say so where running guide and model made parameters anew, from their initial values.
+
+    ``before`` are the `stored_names` before the first run, ``trained`` whether the host says that
+    it was fitted.
+
+    Raises
+    ------
+    RequestError
+        Parameters of a fitted model are gone from Pyro's store.
+    """
+    new = sorted(stored_names() - before - set(owned_parameters(modules)))
+    if not new:
+        return
+    names = ", ".join(map(repr, new[:5])) + (", ..." if len(new) > 5 else "")
+    if trained:
+        raise RequestError(
+            f"the model is trained, but its parameters {names} are not in pyro's parameter store, "
+            "the only place where pyro.param statements keep them: another model has been made, "
+            "trained or loaded in this process since. Load this model again just before, or call "
+            "pyro_posterior.scvi.use_in() (or keep_parameters(model)) before the other one comes"
+        )
+    logger.warning(
+        "%s were never fitted: pyro.param statements made them from their initial values", names
+    )
 
 
 @contextlib.contextmanager

@@ -33,7 +33,7 @@ from pyro_posterior.devices import resolve_device
 from pyro_posterior.draws import chunks, draw_block, workers_of
 from pyro_posterior.errors import RequestError
 from pyro_posterior.joint import JointSampler
-from pyro_posterior.parameters import modules_of, own_parameters, placed
+from pyro_posterior.parameters import check_fitted, modules_of, own_parameters, placed, stored_names
 from pyro_posterior.posterior import Posterior
 from pyro_posterior.program import check_engine, make_program
 from pyro_posterior.randomness import fresh_seed, untouched_random_state
@@ -169,6 +169,7 @@ def run(
     show_progress: bool,
     overwrite: bool = False,
     model_draws: bool = False,
+    trained: bool = False,
     coords: Mapping[str, Any] | None = None,
 ) -> Posterior:
     """The pipeline behind `sample_posterior` and the mixin, step by step."""
@@ -185,9 +186,11 @@ def run(
         stack.enter_context(own_parameters(modules, where))
         batches = open_data(where)
         first, second = batches.first_two()
+        stored = stored_names()
         _set_up_guide(guide, first, seed)
         sampler = JointSampler(model, guide, seed, obs_plate)
         table = read_sites(sampler, first, needs_plate=second is not None, model_draws=model_draws)
+        check_fitted(stored, modules, trained=trained)
         sites = table.select(return_sites, exclude_sites, return_observed)
         sizes, last = (table.first_size,), first
         if second is not None:
