@@ -181,6 +181,8 @@ def run(
     where = resolve_device(accelerator, device)
     modules = modules_of(model, guide)
     with ExitStack() as stack:
+        # Under the caller's inference mode operations would come composite, dropout for one.
+        stack.enter_context(torch.inference_mode(False))
         stack.enter_context(untouched_random_state())
         stack.enter_context(placed(modules, where))
         stack.enter_context(own_parameters(modules, where))

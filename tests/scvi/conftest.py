@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-import operator
 import warnings
 
-import numpy as np
-import pyro.infer.autoguide.utils
 import pytest
-import torch
 
 pytest.importorskip("scvi", reason="scvi-tools is not installed")
 
-from scvi.data import synthetic_iid
-from scvi.model.base import PyroSampleMixin as TheirMixin
-
 import pyro_posterior
-import scvi
-from pyro_posterior.kept import kept_parameters
-
-# cell2location 0.1.5 imports a function that pyro 1.9.2 no longer has.
-if not hasattr(pyro.infer.autoguide.utils, "deep_getattr"):
-    pyro.infer.autoguide.utils.deep_getattr = lambda obj, name: operator.attrgetter(name)(obj)
-
-logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-scvi.settings.verbosity = logging.ERROR
-
-QUIET = {
-    "accelerator": "cpu",
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-    "logger": False,
-}
+from pyro_posterior.scvi import keep_parameters, use_in
+from scvi_setup import QUIET, counts, seeded
 
 
 def pytest_collection_modifyitems(items):
@@ -41,35 +19,6 @@ def pytest_collection_modifyitems(items):
         if "tests/scvi" in item.nodeid or item.path.parent.name == "scvi":
             item.add_marker(pytest.mark.scvi)
             item.add_marker(pytest.mark.filterwarnings("ignore"))
-
-
-def counts(cells: int, genes: int):
-    """Two batches of synthetic cells with positions, the same in every run."""
-    np.random.seed(1)
-    adata = synthetic_iid(batch_size=cells // 2, n_genes=genes, generate_coordinates=True)
-    adata.obsm["X_spatial"] = adata.obsm["coordinates"]
-    return adata
-
-
-def seeded(seed: int) -> None:
-    torch.manual_seed(seed)
-    np.random.seed(seed)
-
-
-def theirs(model, **options):
-    """scvi-tools' own `sample_posterior`, with the model's parameters in pyro's store.
-
-    Without, it takes those of whichever model was trained last, and leaves them in the module.
-    """
-    with kept_parameters(model.module):
-        return TheirMixin.sample_posterior(model, **options)
-
-
-@pytest.fixture(params=["loop", "sliced"])
-def engine(request):
-    if request.param == "sliced":
-        pytest.importorskip("pyro_posterior.sliced.program")
-    return request.param
 
 
 @pytest.fixture
@@ -84,8 +33,6 @@ def resolvi():
     """A semi-supervised RESOLVI on 50 cells."""
     pytest.importorskip("scanpy")
     from scvi.external import RESOLVI
-
-    from pyro_posterior.scvi import keep_parameters
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -118,8 +65,6 @@ def reference():
 def cell2location(reference):
     """Cell2location on 90 spots, with signatures from `reference`."""
     from cell2location.models import Cell2location
-
-    from pyro_posterior.scvi import use_in
 
     with warnings.catch_warnings(), use_in(type(reference)):
         warnings.simplefilter("ignore")

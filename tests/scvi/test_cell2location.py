@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from agreement import disagreements
-from conftest import seeded, theirs
 
+from agreement import disagreements
 from pyro_posterior.scvi import sample_posterior, use_in
+from scvi_setup import seeded, theirs
 
 SPOTS, GENES, TYPES = 90, 30, 3
 

@@ -6,13 +6,13 @@ import anndata
 import h5py
 import numpy as np
 import pytest
-from agreement import disagreements
-from conftest import QUIET, counts, seeded
-from regression import RegressionModel, TheirRegressionModel
 
 import scvi
+from agreement import disagreements
 from pyro_posterior.errors import RequestError
 from pyro_posterior.scvi import InUse, sample_posterior, use_in
+from scvi_regression import RegressionModel, TheirRegressionModel
+from scvi_setup import QUIET, counts, seeded
 
 CELLS, GENES = 45, 20
 

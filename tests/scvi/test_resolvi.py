@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from agreement import disagreements
-from conftest import QUIET, counts, seeded, theirs
 
+from agreement import disagreements
 from pyro_posterior.errors import RequestError
 from pyro_posterior.scvi import sample_posterior, use_in
+from scvi_setup import QUIET, counts, seeded, theirs
 
 CELLS, GENES, NEIGHBOURS, LABELS = 50, 60, 10, 3
 QUICK = {"num_samples": 4, "batch_size": 20, "show_progress": False, "seed": 3}
