@@ -1,0 +1,143 @@
+"""READ FIRST in the demo: real counts, a fit, 1,000 joint draws for every cell, what they say."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from pyro_posterior.contracts import Engine
+from pyro_posterior.demo.counts import Reference, load_reference
+from pyro_posterior.demo.model import CountGuide, CountModel, fit
+from pyro_posterior.demo.report import (
+    Verdict,
+    confusions,
+    draw_picture,
+    judge,
+    write_arrays,
+    write_table,
+)
+from pyro_posterior.posterior import Posterior
+from pyro_posterior.sampling import sample_posterior
+
+BATCH_SIZE = 128
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What `run_demo` found and where it wrote it."""
+
+    posterior: Posterior
+    reference: Reference
+    verdict: Verdict
+    picture: Path
+    table: Path
+    arrays: Path
+
+
+def run_demo(
+    folder: str | Path,
+    num_samples: int = 1000,
+    steps: int = 500,
+    seed: int = 0,
+    *,
+    engine: Engine = "auto",
+    show_progress: bool = True,
+) -> DemoResult:
+    """Fit abundances of known cell types to real counts, draw the posterior and report on it.
+
+    Parameters
+    ----------
+    folder
+        Where the picture, the table and the arrays go; made where it is absent.
+    num_samples
+        Number of joint draws.
+    steps
+        Steps of stochastic variational inference, on minibatches of 128 cells.
+    seed
+        Of the split into halves, the fit and the draws.
+    engine
+        As in `pyro_posterior.sample_posterior`.
+
+    Raises
+    ------
+    MissingPackageError
+        scanpy or matplotlib is not installed.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    reference = load_reference(seed)
+    cells, genes = reference.counts.shape
+    print(
+        f"{cells} held-out cells x {genes} genes, {reference.counts.sum():,.0f} molecules, "
+        f"{len(reference.types)} annotated types (signatures from the other "
+        f"{reference.reference_cells.sum()} cells)"
+    )
+
+    started = time.perf_counter()
+    model = CountModel(reference)
+    guide = CountGuide(model)
+    counts = torch.as_tensor(reference.counts, dtype=torch.float32)
+    loss = fit(model, guide, counts, steps=steps, batch_size=BATCH_SIZE, seed=seed)
+    fitted = time.perf_counter()
+    print(
+        f"fit       {fitted - started:6.1f} s  {steps} steps, loss {loss[0]:,.0f} -> {loss[-1]:,.0f}"
+    )
+
+    posterior = sample_posterior(
+        model,
+        guide,
+        (counts, torch.arange(cells)),
+        batch_size=BATCH_SIZE,
+        num_samples=num_samples,
+        seed=seed,
+        accelerator="cpu",
+        engine=engine,
+        show_progress=show_progress,
+    )
+    print(
+        f"sampling  {time.perf_counter() - fitted:6.1f} s  {num_samples} joint draws in minibatches "
+        f"of {BATCH_SIZE}, {posterior.plan.engine}: {', '.join(posterior.sites)}"
+    )
+
+    verdict = judge(posterior, reference)
+    result = DemoResult(
+        posterior=posterior,
+        reference=reference,
+        verdict=verdict,
+        picture=folder / "abundance.png",
+        table=folder / "abundance.csv",
+        arrays=folder / "summaries.npz",
+    )
+    write_table(posterior, reference, result.table)
+    write_arrays(posterior, reference, result.arrays)
+    draw_picture(posterior, reference, verdict, result.picture)
+    _tell(result)
+    return result
+
+
+def _tell(result: DemoResult) -> None:
+    verdict = result.verdict
+    right, overlap = verdict.right, verdict.overlap
+    print(f"largest type by posterior mean is the annotated one in {verdict.accuracy:.1%} of cells")
+    print(f"runner-up's 90 % interval overlaps the largest's in {overlap.mean():.1%} of cells")
+    if overlap.any() and not overlap.all():
+        print(
+            f"  right where they overlap: {right[overlap].mean():.1%}, "
+            f"where they do not: {right[~overlap].mean():.1%}"
+        )
+    for line in confusions(verdict, result.reference):
+        print(f"  {line}")
+    print(f"peak memory {peak_memory() / 2**30:.2f} GiB (whole process, libraries included)")
+    for path in (result.picture, result.table, result.arrays):
+        print(f"wrote {path}")
+
+
+def peak_memory() -> int:
+    """Largest resident memory of this process so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
