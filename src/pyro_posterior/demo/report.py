@@ -113,7 +113,7 @@ def draw_picture(posterior: Posterior, reference: Reference, verdict: Verdict, p
     labels = reference.labels[order]
     size, place = len(reference.types), np.arange(len(order))
     colours = np.array([COLOURS[label % len(COLOURS)] for label in labels])
-    figure = Figure(figsize=(13, 1.05 * size + 1.6))
+    figure = Figure(figsize=(14.5, 0.92 * size + 1.4))
     FigureCanvasAgg(figure)
     panels = figure.subplots(size, 1, sharex=True)
     edges = np.flatnonzero(np.diff(labels)) + 0.5
@@ -127,12 +127,14 @@ def draw_picture(posterior: Posterior, reference: Reference, verdict: Verdict, p
             reference.types[kind], rotation=0, ha="right", va="center", fontsize=9, labelpad=24
         )
         panel.yaxis.label.set_color(COLOURS[kind % len(COLOURS)])
-        panel.set_ylim(0, float(np.quantile(high, 0.999)))
+        panel.set_ylim(0, 1.02 * float(high.max()))
         panel.set_xlim(-1, len(order))
         panel.tick_params(labelsize=7)
         panel.spines[["top", "right"]].set_visible(False)
     panels[-1].set_xticks([])
-    panels[-1].set_xlabel(f"{len(order)} held-out cells, in the order of their annotated type")
+    panels[-1].set_xlabel(
+        f"{len(order)} held-out cells by annotated type, within it by the abundance of that type"
+    )
     handles = [
         panels[0].plot([], [], "o-", color=COLOURS[kind % len(COLOURS)], label=name)[0]
         for kind, name in enumerate(reference.types)
@@ -141,7 +143,7 @@ def draw_picture(posterior: Posterior, reference: Reference, verdict: Verdict, p
         handles=handles,
         title="Annotated type of the cell",
         loc="center left",
-        bbox_to_anchor=(0.84, 0.5),
+        bbox_to_anchor=(0.805, 0.5),
         frameon=False,
         fontsize=8.5,
         title_fontsize=9,
@@ -154,5 +156,5 @@ def draw_picture(posterior: Posterior, reference: Reference, verdict: Verdict, p
         x=0.5,
         y=0.985,
     )
-    figure.subplots_adjust(left=0.2, right=0.83, top=0.915, bottom=0.045, hspace=0.22)
+    figure.subplots_adjust(left=0.185, right=0.795, top=0.925, bottom=0.04, hspace=0.16)
     figure.savefig(path, dpi=130)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import resource
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,23 +84,25 @@ def run_demo(
     model = CountModel(reference)
     guide = CountGuide(model)
     counts = torch.as_tensor(reference.counts, dtype=torch.float32)
-    loss = fit(model, guide, counts, steps=steps, batch_size=BATCH_SIZE, seed=seed)
+    with one_thread():
+        loss = fit(model, guide, counts, steps=steps, batch_size=BATCH_SIZE, seed=seed)
     fitted = time.perf_counter()
     print(
         f"fit       {fitted - started:6.1f} s  {steps} steps, loss {loss[0]:,.0f} -> {loss[-1]:,.0f}"
     )
 
-    posterior = sample_posterior(
-        model,
-        guide,
-        (counts, torch.arange(cells)),
-        batch_size=BATCH_SIZE,
-        num_samples=num_samples,
-        seed=seed,
-        accelerator="cpu",
-        engine=engine,
-        show_progress=show_progress,
-    )
+    with one_thread():
+        posterior = sample_posterior(
+            model,
+            guide,
+            (counts, torch.arange(cells)),
+            batch_size=BATCH_SIZE,
+            num_samples=num_samples,
+            seed=seed,
+            accelerator="cpu",
+            engine=engine,
+            show_progress=show_progress,
+        )
     print(
         f"sampling  {time.perf_counter() - fitted:6.1f} s  {num_samples} joint draws in minibatches "
         f"of {BATCH_SIZE}, {posterior.plan.engine}: {', '.join(posterior.sites)}"
@@ -118,6 +122,17 @@ def run_demo(
     draw_picture(posterior, reference, verdict, result.picture)
     _tell(result)
     return result
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One torch thread: the demo's arrays are so small that sharing them out costs more."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _tell(result: DemoResult) -> None:
