@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -85,7 +86,7 @@ def write_table(posterior: Posterior, reference: Reference, path: Path) -> None:
 
 def write_arrays(posterior: Posterior, reference: Reference, path: Path) -> None:
     """All summaries of all sites as ``site/summary``, with the names of cells, genes and types."""
-    arrays = {
+    arrays: dict[str, Any] = {
         f"{site}/{name.removeprefix('post_sample_')}": array
         for name, sites in posterior.items()
         for site, array in sites.items()
