@@ -71,7 +71,9 @@ def plot_site(
     if show not in ("middle", "width"):
         raise RequestError(f"show={show!r} is unknown: choose 'middle' or 'width'")
     view = SiteView(posterior, site)
-    picture = make_picture(view, max_rows=max_rows, max_points=max_cells, max_cells=max_cells, bins=bins)
+    picture = make_picture(
+        view, max_rows=max_rows, max_points=max_cells, max_cells=max_cells, bins=bins
+    )
     if show == "width" and (picture.kind != "heat map" or picture.width is None):
         raise RequestError(
             f"show='width' is for heat maps with an interval; site {site!r} is drawn as a "
@@ -86,7 +88,7 @@ def plot_site(
         _draw_profile(ax, picture, color)
     elif picture.kind == "heat map":
         _draw_heat_map(ax, picture, show, cmap)
-    ax.set_title("\n".join(part for part in (site, picture.note) if part), fontsize="medium")
+    ax.set_title("\n".join(part for part in (site, picture.note) if part), fontsize="medium", wrap=True)
     return ax
 
 
