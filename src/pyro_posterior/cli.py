@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import shlex
@@ -14,6 +15,7 @@ from typing import Any
 
 from pyro_posterior.contracts import Site
 from pyro_posterior.errors import MissingPackageError, PosteriorError, RequestError
+from pyro_posterior.labels import full_shape
 from pyro_posterior.posterior import Posterior
 
 PROG = "pyro-posterior"
@@ -53,9 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = build_parser()
     options = parser.parse_args(argv)
-    logging.basicConfig(format=f"{PROG}: %(message)s")
-    if options.verbose:
-        logging.getLogger("pyro_posterior").setLevel(logging.INFO)
+    _log_to_stderr(options.verbose)
     command: Callable[[argparse.Namespace], None] = options.command
     try:
         command(options)
@@ -63,17 +63,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say(_interrupted(options, argv))
         return INTERRUPTED
     except PosteriorError as error:
-        if options.verbose:
-            logging.getLogger(__name__).exception("the error came from here")
-        _say(f"{PROG}: error: {error}")
+        _say_error(error, options.verbose)
         return MISUSED if isinstance(error, RequestError | MissingPackageError) else FAILED
     except BrokenPipeError:  # whoever read the output has seen enough
         sys.stderr.close()
         return FAILED
     except OSError as error:
-        if options.verbose:
-            logging.getLogger(__name__).exception("the error came from here")
-        _say(f"{PROG}: error: {error}")
+        _say_error(error, options.verbose)
         return FAILED
     return DONE
 
@@ -101,7 +97,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> None:
     """Draw from the posterior and keep the result."""
-    from pyro_posterior.targets import find_function, load_target
+    from pyro_posterior.targets import find_function
 
     if getattr(options, "store", None) is None and options.report is None:
         raise RequestError("give --store FOLDER, --report FILE or both, so that the result is kept")
@@ -111,7 +107,7 @@ def run(options: argparse.Namespace) -> None:
         given["to_args"] = find_function(given["to_args"])
     if "summary_fun" in given:
         given["summary_fun"] = dict(map(_summary, given["summary_fun"]))
-    posterior = load_target(options.target, options.adata, options.model_class).sample(given)
+    posterior = _load(options).sample(given)
     print(posterior)
     if "store" in given:
         print(f"store: {given['store']}")
@@ -124,12 +120,13 @@ def inspect(options: argparse.Namespace) -> None:
     if _is_store(options.target):
         posterior = _open(options.target)
         sites, head = posterior.plan.sites, repr(posterior).splitlines()[:2]
-        shape_of = _full_shape_of(posterior)
-    else:
-        from pyro_posterior.targets import load_target
 
+        def shape_of(site: Site) -> tuple[int, ...]:
+            return full_shape(site, posterior.plan.num_obs)
+
+    else:
         given = {name: getattr(options, name) for name in _PASSED_ON if hasattr(options, name)}
-        table = load_target(options.target, options.adata, options.model_class).sites(given)
+        table = _load(options).sites(given)
         plate = f"observation plate {table.obs_plate!r}" if table.obs_plate else "no plate"
         sites, head = table.sites, [f"{plate}, {table.first_size} rows in the first minibatch"]
 
@@ -290,7 +287,10 @@ def _add_run(commands: Any) -> None:
 
 def _add_inspect(commands: Any) -> None:
     parser = _command(
-        commands, inspect, "inspect", f"  {PROG} inspect fit.py:fitted\n  {PROG} inspect posterior.zarr"
+        commands,
+        inspect,
+        "inspect",
+        f"  {PROG} inspect fit.py:fitted\n  {PROG} inspect posterior.zarr",
     )
     _add_target(parser, "a store, a saved scvi-tools model, or module:function as in run")
     unset: Any = argparse.SUPPRESS
@@ -349,6 +349,29 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
+def _log_to_stderr(verbose: bool) -> None:
+    """What the library logs, on standard error; other packages' logging is left alone."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter(f"{PROG}: %(message)s"))
+    logger = logging.getLogger("pyro_posterior")
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO if verbose else logging.WARNING)
+
+
+def _load(options: argparse.Namespace) -> Any:
+    """The target; what its packages print while loading goes to standard error."""
+    from pyro_posterior.targets import load_target
+
+    with contextlib.redirect_stdout(sys.stderr):
+        return load_target(options.target, options.adata, options.model_class)
+
+
+def _say_error(error: BaseException, verbose: bool) -> None:
+    if verbose:
+        logging.getLogger(__name__).exception("the error came from here")
+    _say("\n".join([f"{PROG}: error: {error}", *getattr(error, "__notes__", ())]))
+
+
 def _own_version() -> str:
     try:
         return version(PROG)
@@ -361,13 +384,10 @@ def _interrupted(options: argparse.Namespace, argv: Sequence[str]) -> str:
     if options.command is not run:
         return f"\n{PROG}: interrupted"
     if store is None:
-        return (
-            f"\n{PROG}: interrupted; nothing was kept. With --store FOLDER a run can be resumed."
-        )
+        return f"\n{PROG}: interrupted; nothing was kept. With --store FOLDER a run can be resumed."
     again = [PROG, *(word for word in argv if word != "--overwrite")]
     return (
-        f"\n{PROG}: interrupted; what is finished is kept in {store}. To go on from there:\n"
-        f"  {shlex.join(again)}"
+        f"\n{PROG}: interrupted. To go on from what is complete in {store}:\n  {shlex.join(again)}"
     )
 
 
@@ -392,12 +412,6 @@ def _report(posterior: Posterior, path: str, **options: Any) -> None:
 
     _writable(path)
     print(f"report: {write_report(posterior, path, **options)}")
-
-
-def _full_shape_of(posterior: Posterior) -> Callable[[Site], tuple[int, ...]]:
-    from pyro_posterior.exports.views import full_shape
-
-    return lambda site: full_shape(posterior, site)
 
 
 def _as_row(site: Site, shape: tuple[int, ...]) -> tuple[str, ...]:

@@ -105,9 +105,7 @@ def load_target(
         return HostTarget(_load_host(folder, adata, model_class))
     for name, value in (("--adata", adata), ("--model-class", model_class)):
         if value is not None:
-            raise RequestError(
-                f"{name} goes with the directory of a saved model; {text!r} is none"
-            )
+            raise RequestError(f"{name} goes with the directory of a saved model; {text!r} is none")
     returned = find_function(text)()
     if isinstance(returned, Mapping):
         arguments = dict(returned)
@@ -188,7 +186,9 @@ def _module_of_file(path: Path) -> ModuleType:
 
 def _load_host(folder: Path, adata: str | None, model_class: str | None) -> Any:
     if adata is None:
-        raise RequestError(f"{str(folder)!r} is a saved model: give its data with --adata file.h5ad")
+        raise RequestError(
+            f"{str(folder)!r} is a saved model: give its data with --adata file.h5ad"
+        )
     if not Path(adata).is_file():
         raise RequestError(f"--adata: there is no file {adata!r}")
     try:

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from exports.made import made
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from exports.made import made
 from pyro_posterior.exports import views
 from pyro_posterior.exports.pictures import colour_range, make_picture
 from pyro_posterior.exports.views import SiteView

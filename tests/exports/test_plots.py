@@ -2,8 +2,8 @@ import sys
 
 import numpy as np
 import pytest
-from exports.made import made
 
+from exports.made import made
 from pyro_posterior.errors import MissingPackageError, RequestError
 from pyro_posterior.exports.plots import plot_site
 
@@ -60,9 +60,7 @@ def test_profile(posterior):
 
 def test_heat_map_of_means_and_widths(posterior):
     ax = plot_site(posterior, "many")
-    np.testing.assert_array_equal(
-        ax.images[0].get_array(), posterior["post_sample_means"]["many"]
-    )
+    np.testing.assert_array_equal(ax.images[0].get_array(), posterior["post_sample_means"]["many"])
     assert ax.images[0].get_cmap().name == "RdBu_r"
     assert plot_site(posterior, "positive").images[0].get_cmap().name == "viridis"
     width = posterior["post_sample_q95"]["many"] - posterior["post_sample_q05"]["many"]
@@ -72,9 +70,9 @@ def test_heat_map_of_means_and_widths(posterior):
 
 
 def test_down_sampling_is_said_in_the_title(posterior):
-    assert "Down-sampled to 10 × 10 blocks" in plot_site(
-        posterior, "many", max_cells=100
-    ).get_title()
+    assert (
+        "Down-sampled to 10 × 10 blocks" in plot_site(posterior, "many", max_cells=100).get_title()
+    )
 
 
 def test_draws_on_the_axes_given(posterior):

@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from exports.made import made
 
+from exports.made import made
 from pyro_posterior.errors import RequestError
 from pyro_posterior.exports.report import report_html, write_report
 
@@ -92,9 +92,7 @@ def test_pictures_hold_the_numbers_to_four_digits():
     np.testing.assert_allclose(
         found["loads"]["middle"], posterior["post_sample_means"]["loads"].ravel(), rtol=1e-3
     )
-    np.testing.assert_allclose(
-        found[NASTY]["low"], posterior["post_sample_q05"][NASTY], rtol=1e-3
-    )
+    np.testing.assert_allclose(found[NASTY]["low"], posterior["post_sample_q05"][NASTY], rtol=1e-3)
 
 
 def test_settings_seed_time_and_versions_are_there():

@@ -4,8 +4,8 @@ import shutil
 
 import numpy as np
 import pytest
-from exports.made import made
 
+from exports.made import made
 from pyro_posterior.exports.report import write_report
 
 webdriver = pytest.importorskip("selenium.webdriver")
@@ -14,7 +14,8 @@ DRIVER = shutil.which("chromedriver")
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(
-        not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver (Debian: chromium-driver)"
+        not (CHROMIUM and DRIVER),
+        reason="needs chromium and chromedriver (Debian: chromium-driver)",
     ),
 ]
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from exports.made import made
 
+from exports.made import made
 from pyro_posterior.errors import RequestError
 from pyro_posterior.exports import views
 from pyro_posterior.exports.views import SiteView

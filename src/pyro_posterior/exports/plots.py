@@ -88,7 +88,9 @@ def plot_site(
         _draw_profile(ax, picture, color)
     elif picture.kind == "heat map":
         _draw_heat_map(ax, picture, show, cmap)
-    ax.set_title("\n".join(part for part in (site, picture.note) if part), fontsize="medium", wrap=True)
+    ax.set_title(
+        "\n".join(part for part in (site, picture.note) if part), fontsize="medium", wrap=True
+    )
     return ax
 
 
@@ -108,7 +110,7 @@ def _draw_histogram(ax: Axes, picture: Picture, color: Any) -> None:
     ax.stairs(picture.counts, picture.edges, fill=True, alpha=0.5, color=color or "C0")
     ax.axvline(picture.middle[0], color="black", label=picture.middle_name)
     if picture.low is not None and picture.high is not None:
-        ax.axvline(picture.low[0], color="black", linestyle="--", label=picture.interval_name)
+        ax.axvline(picture.low[0], color="black", linestyle="--", label=picture.interval_name or "")
         ax.axvline(picture.high[0], color="black", linestyle="--")
     ax.set_ylabel("draws")
     ax.set_xlabel("value")
@@ -118,7 +120,9 @@ def _draw_histogram(ax: Axes, picture: Picture, color: Any) -> None:
 def _draw_forest(ax: Axes, picture: Picture, color: Any) -> None:
     rows = np.arange(len(picture.middle))
     if picture.low is not None and picture.high is not None:
-        ax.hlines(rows, picture.low, picture.high, color=color or "C0", label=picture.interval_name)
+        ax.hlines(
+            rows, picture.low, picture.high, color=color or "C0", label=picture.interval_name or ""
+        )
     ax.plot(picture.middle, rows, "o", color=color or "C0", label=picture.middle_name)
     ax.set_yticks(rows, picture.labels)
     ax.set_ylim(len(rows) - 0.5, -0.5)

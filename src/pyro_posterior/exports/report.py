@@ -18,7 +18,8 @@ import numpy as np
 from pyro_posterior.contracts import Site
 from pyro_posterior.errors import RequestError
 from pyro_posterior.exports.pictures import Picture, colour_range, make_picture
-from pyro_posterior.exports.views import SiteFigures, SiteView, full_shape
+from pyro_posterior.exports.views import SiteFigures, SiteView
+from pyro_posterior.labels import full_shape
 from pyro_posterior.posterior import Posterior
 
 _ALL_CELLS = 200_000  # heat map cells in the page, over all sites
@@ -91,7 +92,7 @@ def report_html(
     rows, pictures = [], []
     for number, site in enumerate(shown):
         figures, picture = _look(posterior, site, cells)
-        rows.append(_row(number, site, full_shape(posterior, site), figures))
+        rows.append(_row(number, site, full_shape(site, posterior.plan.num_obs), figures))
         pictures.append({"name": site.name, **picture})
     script, style = _part("page.js"), _part("page.css")
     return _fill(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from pyro_posterior.contracts import Site
 from pyro_posterior.errors import RequestError
+from pyro_posterior.labels import OBSERVATIONS, full_shape, site_dims
 from pyro_posterior.posterior import Posterior
 
 _PIECE = 2_000_000  # values read at a time, so that lazy arrays of any size can be shown
@@ -54,8 +55,9 @@ class SiteView:
             raise RequestError(f"the posterior has no site {name!r}; its sites are: {known}")
         self.name = name
         self.site: Site = posterior.sites[name]
-        self.shape = full_shape(posterior, self.site)
+        self.shape = full_shape(self.site, posterior.plan.num_obs)
         self._posterior = posterior
+        self._dims = site_dims(replace(posterior.plan, sites=(self.site,)))[name]
         self._draws = posterior.get("posterior_samples", {}).get(name)
         self._summaries = {
             key: arrays[name]
@@ -85,12 +87,10 @@ class SiteView:
 
     def labels(self, axis: int) -> np.ndarray | None:
         """Names along ``axis`` where the posterior's coords have them."""
-        dims = self.site.dims
-        dim = dims[axis] if len(dims) == len(self.shape) else None
         coords = self._posterior.coords
-        found = coords.get(dim) if dim is not None else None
+        found = coords.get(self._dims[axis])
         if found is None and axis - len(self.shape) == self.site.batch_axis:
-            found = coords.get("obs")
+            found = coords.get(OBSERVATIONS)
         if found is None or len(found) != self.shape[axis]:
             return None
         return np.asarray(found).astype(str)
@@ -169,14 +169,6 @@ class SiteView:
     @property
     def _needs_draws(self) -> bool:
         return self.interval is not None and self._interval_keys is None
-
-
-def full_shape(posterior: Posterior, site: Site) -> tuple[int, ...]:
-    """Shape of one draw of ``site`` over all observations."""
-    shape = list(site.shape)
-    if site.batch_axis is not None:
-        shape[site.batch_axis] = site.rows(posterior.plan.num_obs)
-    return tuple(shape)
 
 
 def _floats(array: Any, index: tuple[slice, ...]) -> np.ndarray:
