@@ -21,7 +21,7 @@ BLOCK_VALUES = 128 * 1024
 MIN_COLUMNS, MAX_COLUMNS = 64, 512
 #: Below so many values per thread a thread costs more than it saves.
 VALUES_PER_WORKER = 200_000
-#: BLAS adds squares one after the other in a few lanes; longer rows are cut, for accuracy.
+#: `einsum` adds squares one after the other in a few lanes: long rows are cut, for accuracy.
 SQUARES_SEGMENT = 4096
 
 _HALVES = (torch.float16, torch.bfloat16)
@@ -183,7 +183,7 @@ def _mean_square(centred: np.ndarray) -> np.ndarray:
     squares = np.zeros(len(centred))
     for start in range(0, count, SQUARES_SEGMENT):
         part = centred[:, start : start + SQUARES_SEGMENT]
-        squares += np.vecdot(part, part)
+        squares += np.einsum("ij,ij->i", part, part)
     left = np.add.reduce(centred, axis=1) / float(count)
     left[~np.isfinite(left)] = 0.0
     left = left.astype(np.float64, copy=False)

@@ -71,7 +71,7 @@ class SummaryPlan:
                 f"There are no draws to summarise in a tensor of shape {tuple(draws.shape)}; "
                 "its first axis must hold one draw or more."
             )
-        draws = draws.detach()
+        draws = draws.detach().resolve_neg()
         fast = () if draws.is_complex() else self.statistics
         known = tuple(dict.fromkeys(s for s in fast if s is not None))
         columns, nonfinite = _summarise(draws, known, workers)
