@@ -74,7 +74,7 @@ def test_the_table_holds_every_distribution_that_can_be_sampled() -> None:
         "GaussianMRF", "IndependentHMM", "LinearHMM", "CoalescentTimes",
         "CoalescentTimesWithRate", "SpanningTree", "OneTwoMatching", "OneOneMatching",
         "LogNormalNegativeBinomial", "GroupedNormalNormal", "RelaxedBernoulli", "StableWithLogProb",
-        "SpanningTree", "ZeroInflatedDistribution", "GeneralizedPareto", "TransformReparam",
+        "ZeroInflatedDistribution", "GeneralizedPareto", "TransformReparam",
         "PossiblyMaskedNormal",
     }  # fmt: skip
     shipped = {

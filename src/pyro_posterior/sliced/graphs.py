@@ -16,6 +16,7 @@ from torch import fx
 from torch.utils._pytree import tree_flatten, tree_map
 
 from pyro_posterior.sliced.batching import Batched, RandomOp, Where
+from pyro_posterior.sliced.simplify import LAYOUT, simplify
 from pyro_posterior.sliced.slicing import BATCH, DRAW
 from pyro_posterior.sliced.tape import Op, Ref, Tape
 
@@ -132,11 +133,14 @@ def _emit(
         if len(op.outs) == 1 and op.out_spec.is_leaf():
             if op.outs[0] is not None:
                 nodes[op.outs[0]] = made
+                made.meta[LAYOUT] = tape.layouts[op.outs[0]]
         else:
             for position, uid in enumerate(op.outs):
                 if uid is not None:
                     nodes[uid] = graph.call_function(operator.getitem, (made, position))
     graph.output((tuple(node(uid) for uid in outputs), tuple(reads)))
+    if takes_where:
+        simplify(graph)
     return fx.GraphModule(root, graph)
 
 

@@ -53,7 +53,7 @@ class Tape:
     leaves: dict[int, torch.Tensor] = field(default_factory=dict)
     inputs: list[int] = field(default_factory=list)
     storage: dict[int, int] = field(default_factory=dict)  # tensor -> storage
-    shapes: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    layouts: dict[int, tuple[Any, ...]] = field(default_factory=dict)  # shape, dtype
     made: set[int] = field(default_factory=set)  # storages made by recorded operations
     versions: dict[int, int] = field(default_factory=dict)  # of leaves, when first seen
     nbytes: dict[int, int] = field(default_factory=dict)
@@ -70,7 +70,7 @@ class Tape:
         self._known[id(tensor)] = (weakref.ref(tensor), uid)
         self._owners.setdefault(storage, []).append(weakref.ref(tensor))
         self.storage[uid] = storage
-        self.shapes[uid] = tuple(tensor.shape)
+        self.layouts[uid] = (tuple(tensor.shape), tensor.dtype)
         self.nbytes[uid] = tensor.numel() * tensor.element_size()
         return uid
 
