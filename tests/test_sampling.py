@@ -409,7 +409,7 @@ def test_several_plates_subsample():
             pyro.sample("z", dist.Normal(y, 1.0))
 
     batches = [(torch.ones(4, 3), torch.arange(k, k + 4), torch.arange(3)) for k in (0, 4)]
-    with pytest.raises(RequestError, match="several plates subsample .*'rows'.*obs_plate="):
+    with pytest.raises(RequestError, match=r"several plates subsample .*'rows'.*obs_plate="):
         sample(model, guide, batches)
     posterior = sample(model, guide, batches, obs_plate="rows", num_samples=2)
     assert posterior["post_sample_means"]["z"].shape == (8, 3)
@@ -424,5 +424,5 @@ def test_a_guide_that_chooses_its_rows_by_itself(toy):
 
     guide = AutoNormal(model)
     guide(*toy.data)
-    with pytest.raises(RequestError, match="'obs' has 4 rows whatever the size.*create_plates="):
+    with pytest.raises(RequestError, match=r"'obs' has 4 rows whatever the size.*create_plates="):
         sample(model, guide, toy.data, batch_size=4)

@@ -227,7 +227,7 @@ def test_a_guide_of_fixed_size_in_minibatches_is_an_error():
     model, _ = _plain(lambda y, index: pyro.plate("rows", len(y)))
     guide = AutoNormal(model)
     guide(torch.ones(6))
-    with pytest.raises(RequestError, match="'rows' has 6 rows whatever the size.*create_plates="):
+    with pytest.raises(RequestError, match=r"'rows' has 6 rows whatever the size.*create_plates="):
         sample(model, guide, torch.ones(6), batch_size=4)
     with pytest.raises(RequestError, match="'rows' has 6 rows in the guide and 9 in the model"):
         sample(model, guide, torch.ones(9))
@@ -253,7 +253,7 @@ def test_no_plate_in_minibatches_with_a_model_that_needs_the_size():
         with pyro.plate("rows", 4):
             pyro.sample("z", _normal(y))
 
-    with pytest.raises(RequestError, match="no plate of the model subsamples.*'rows'"):
+    with pytest.raises(RequestError, match=r"no plate of the model subsamples.*'rows'"):
         sample(model, model, torch.ones(8), batch_size=4)
     posterior = sample(model, model, torch.ones(8), batch_size=4, obs_plate="rows", num_samples=2)
     assert posterior["post_sample_means"]["z"].shape == (8,)

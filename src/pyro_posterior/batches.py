@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -45,14 +46,22 @@ class Batches:
 
     def _minibatch(self, index: int, batch: Any) -> Minibatch:
         try:
-            args, kwargs = self._to_args(batch)
-        except (TypeError, ValueError) as error:
+            pair = self._to_args(batch)
+        except Exception as error:
             error.add_note(
                 f"while turning minibatch {index} ({type(batch).__name__}) into the model's "
-                "arguments; to_args(batch) must return (args, kwargs)"
+                "arguments"
             )
             raise
-        args, kwargs = tree_map(self._place, (tuple(args), dict(kwargs)))
+        try:
+            args, kwargs = pair
+            args, kwargs = tuple(args), dict(kwargs)
+        except (TypeError, ValueError):
+            raise RequestError(
+                f"the arguments of minibatch {index} came as {type(pair).__name__}: "
+                "to_args(batch) must return (args, kwargs), a sequence and a dict"
+            ) from None
+        args, kwargs = tree_map(self._place, (args, kwargs))
         return Minibatch(index, args, kwargs)
 
     def _place(self, value: Any) -> Any:
@@ -108,8 +117,7 @@ def open_batches(
     RequestError
         No data, a one-shot iterator, a shuffling loader, or ``batch_size`` beside ready batches.
     """
-    if batch_size is not None and (isinstance(batch_size, bool) or int(batch_size) < 1):
-        raise RequestError(f"batch_size must be at least 1, found {batch_size!r}")
+    check_batch_size(batch_size)
     source: BatchSource
     if isinstance(data, torch.Tensor | np.ndarray | tuple | Mapping):
         source = _FullData(data, None if batch_size is None else int(batch_size))
@@ -134,6 +142,16 @@ def open_batches(
             "re-iterable of batches such as a DataLoader"
         )
     return Batches(source, to_args or default_to_args, device)
+
+
+def check_batch_size(batch_size: Any) -> None:
+    """Raise `RequestError` unless it is None or a whole number from 1 on."""
+    if batch_size is None:
+        return
+    if not isinstance(batch_size, numbers.Integral):
+        raise RequestError(f"batch_size must be a whole number, found {batch_size!r}")
+    if isinstance(batch_size, bool) or batch_size < 1:
+        raise RequestError(f"batch_size must be at least 1, found {batch_size!r}")
 
 
 def default_to_args(batch: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:

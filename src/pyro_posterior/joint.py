@@ -82,4 +82,4 @@ class JointSampler:
     ) -> dict[str, torch.Tensor]:
         """The named values of one keyed draw."""
         _, trace = self.traces(minibatch, draw)
-        return {name: trace.nodes[name]["value"] for name in names}
+        return {name: trace.nodes[name]["value"].detach() for name in names}

@@ -12,7 +12,7 @@ import torch
 from torch.utils._pytree import tree_flatten, tree_map
 
 from pyro_posterior import settings
-from pyro_posterior.batches import Batches, ToArgs, open_batches
+from pyro_posterior.batches import Batches, ToArgs, check_batch_size, open_batches
 from pyro_posterior.contracts import SummaryFunction
 from pyro_posterior.errors import RequestError
 from pyro_posterior.kept import kept_parameters
@@ -197,8 +197,7 @@ def _make_loader(host: Any, adata: Any, indices: Any, batch_size: int | None) ->
     if hasattr(host, "_validate_anndata"):
         adata = host._validate_anndata(adata)
         indices = range(adata.n_obs) if indices is None else indices
-    if batch_size is not None and (isinstance(batch_size, bool) or batch_size < 1):
-        raise RequestError(f"batch_size must be at least 1, found {batch_size!r}")
+    check_batch_size(batch_size)
     chosen = batch_size or _scvi_setting("batch_size") or settings.batch_size
     offered = {"adata": adata, "indices": indices, "batch_size": chosen, "shuffle": False}
     taken = inspect.signature(make).parameters

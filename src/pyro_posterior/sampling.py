@@ -214,9 +214,9 @@ def run(
         if store is not None:
             identity = identity_of(sampler, modules, (first, last), where)
             kept = open_zarr_store(store, plan, identity, coords=coords, overwrite=overwrite)
-        needed: Iterable[Minibatch] = (
-            (first,) if second is None or not plan.local_sites else batches
-        )
+        needed: Iterable[Minibatch] = (first,)
+        if second is not None and plan.local_sites:
+            needed = _as_planned(batches, len(sizes))
         _draw_all(plan, needed, program, summaries, kept, show_progress)
     record: dict[str, Any] = {
         "program": program.describe(),
@@ -243,12 +243,44 @@ def _draw_all(
                 block = draw_block(
                     program, minibatch, sites, plan.num_samples, pool, lambda _: bar.update()
                 )
+                _check_rows(block, sites, plan, minibatch.index)
                 results, tally = _reduce(block, sites, plan, summaries, program.workers)
                 local, rest = _by_scope(results, sites)
                 if rest:
                     store.write_globals(rest, _only(tally, plan.global_sites))
                 if local:
                     store.write_minibatch(minibatch.index, local, _only(tally, plan.local_sites))
+
+
+def _as_planned(batches: Iterable[Minibatch], planned: int) -> Iterator[Minibatch]:
+    """The minibatches, as long as there are as many as there were when the run was planned."""
+    given = 0
+    for minibatch in batches:
+        given += 1
+        if given > planned:
+            break
+        yield minibatch
+    if given != planned:
+        raise RequestError(
+            f"data gave {'more' if given > planned else given} minibatches when drawing where it "
+            f"had given {planned}: every pass over it must give the same batches"
+        )
+
+
+def _check_rows(
+    block: dict[str, torch.Tensor], sites: Sequence[Site], plan: RunPlan, index: int
+) -> None:
+    """Raise where a minibatch is not as long as it was when the run was planned."""
+    for site in sites:
+        if site.batch_axis is None:
+            continue
+        found, planned = block[site.name].shape[site.batch_axis], plan.batch_sizes[index]
+        if found != site.rows(planned):
+            raise RequestError(
+                f"site {site.name!r} has {found} rows in minibatch {index}, which was counted as "
+                f"{planned} observations (so {site.rows(planned)} rows): every pass over the data "
+                "must give the same batches"
+            )
 
 
 def _groups(plan: RunPlan, program: Program, store: Store, index: int) -> list[tuple[Site, ...]]:

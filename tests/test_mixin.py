@@ -1,0 +1,388 @@
+"""`PyroSampleMixin` on hosts without scvi-tools: a plain class, a DataLoader, its documented calls."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+import pyro_posterior
+from pyro_posterior import PyroSampleMixin
+from pyro_posterior.errors import RequestError
+from pyro_posterior.mixin import obs_plate_of
+from toy_models import ConjugateNormal, assert_same
+
+DEVICE = os.environ.get("PYRO_POSTERIOR_TEST_DEVICE", "cpu")
+#: For calls by keyword; positional ones name what they need.
+QUIET = {"show_progress": False, "seed": 1, "engine": "loop", "device": DEVICE}
+
+
+class Module:
+    """What a host's module must have, and no more."""
+
+    def __init__(self, toy: ConjugateNormal):
+        self.model, self.guide = toy.model, toy.guide
+
+    @staticmethod
+    def _get_fn_args_from_batch(batch):
+        y, index = batch
+        return (y,), {"index": index}
+
+
+class Host(PyroSampleMixin):
+    """A plain class with data of its own."""
+
+    def __init__(self, module=None):
+        self.toy = ConjugateNormal(10)
+        self.module = module or Module(self.toy)
+        self.asked = []
+
+    def _make_data_loader(self, adata=None, indices=None, batch_size=None):
+        self.asked.append(batch_size)
+        y, index = self.toy.data if adata is None else adata
+        rows = range(len(y)) if indices is None else indices
+        return DataLoader(TensorDataset(y, index), sampler=list(rows), batch_size=batch_size)
+
+
+def loader(host, rows=range(10), batch_size=4):
+    return DataLoader(TensorDataset(*host.toy.data), sampler=list(rows), batch_size=batch_size)
+
+
+# ---------------------------------------------------------------------------------------- signature
+
+
+def test_the_documented_signature():
+    documented = {
+        "adata": None,
+        "input_dl": None,
+        "indices": None,
+        "num_samples": 1000,
+        "return_sites": None,
+        "accelerator": "auto",
+        "device": "auto",
+        "batch_size": None,
+        "return_observed": False,
+        "return_samples": False,
+        "summary_frequency": None,
+        "summary_fun": None,
+    }
+    for method in (Host.sample_posterior, Host().sample_posterior):
+        parameters = dict(inspect.signature(method).parameters)
+        parameters.pop("self", None)
+        assert parameters.pop("sample_kwargs").kind is inspect.Parameter.VAR_KEYWORD
+        assert {name: p.default for name, p in parameters.items()} == documented
+        assert list(parameters) == list(documented)
+
+
+def test_positional_arguments_in_the_documented_order():
+    host = Host()
+    found = host.sample_posterior(
+        None, None, [3, 1], 7, ["z"], "cpu", "auto", 1, False, True, 10, {"m": np.mean}, seed=1,
+        engine="loop", show_progress=False,
+    )  # fmt: skip
+    assert list(found) == ["post_sample_m", "posterior_samples"]
+    assert found["posterior_samples"]["z"].shape == (7, 2)
+    assert list(found["posterior_samples"]) == ["z"]
+    assert host.asked == [1]
+
+
+@pytest.mark.parametrize("number", [7, np.int64(7)])
+def test_positional_arguments_of_earlier_releases(number):
+    host = Host()
+    found = host.sample_posterior(
+        number, ["z", "y"], "cpu", "auto", 3, True, True, {"m": np.mean}, seed=1, engine="loop",
+        show_progress=False,
+    )  # fmt: skip
+    assert list(found["posterior_samples"]) == ["z", "y"]
+    assert found["posterior_samples"]["z"].shape == (7, 10)
+    assert list(found) == ["post_sample_m", "posterior_samples"]
+    assert host.asked == [3]
+    by_name = host.sample_posterior(
+        num_samples=7,
+        return_sites=["z", "y"],
+        batch_size=3,
+        return_observed=True,
+        return_samples=True,
+        summary_fun={"m": np.mean},
+        **QUIET,
+    )
+    assert_same(found, by_name)
+
+
+def test_wrong_calls_are_type_errors():
+    host = Host()
+    with pytest.raises(TypeError, match="unexpected argument 'num_sample'"):
+        host.sample_posterior(num_sample=3)
+    with pytest.raises(TypeError, match="'num_samples' twice"):
+        host.sample_posterior(3, num_samples=3)
+    with pytest.raises(TypeError, match="at most 8"):
+        host.sample_posterior(3, None, "cpu", "auto", 3, True, True, None, 1)
+
+
+# ------------------------------------------------------------------------------------------ batches
+
+
+def test_through_the_hosts_loader_and_through_input_dl():
+    host = Host()
+    options = {"num_samples": 9, "return_samples": True, **QUIET}
+    own = host.sample_posterior(batch_size=4, **options)
+    given = host.sample_posterior(input_dl=loader(host), **options)
+    assert_same(own, given)
+    assert own.plan.batch_sizes == (4, 4, 2)
+    direct = pyro_posterior.sample_posterior(
+        host.toy.model, host.toy.guide, host.toy.data, batch_size=4, **options
+    )
+    assert_same(own, direct)
+
+
+def test_indices_and_adata():
+    host = Host()
+    options = {"num_samples": 3, "return_samples": True, "batch_size": 2, **QUIET}
+    rows = [8, 8, 2]
+    draws = host.sample_posterior(indices=rows, **options)["posterior_samples"]
+    y = host.toy.y.numpy()
+    np.testing.assert_array_equal(draws["mu_times_y"], draws["mu"][:, None] * y[rows])
+    other = (torch.full((3,), 5.0), torch.arange(3))
+    draws = host.sample_posterior(other, **options)["posterior_samples"]
+    np.testing.assert_array_equal(
+        draws["mu_times_y"], np.repeat(draws["mu"][:, None] * np.float32(5), 3, axis=1)
+    )
+
+
+def test_the_order_and_repeats_of_input_dl_are_kept():
+    host, rows = Host(), [9, 0, 0, 4, 9]
+    found = host.sample_posterior(
+        input_dl=loader(host, rows, 2), num_samples=2, return_observed=True, **QUIET
+    )
+    np.testing.assert_allclose(found["post_sample_means"]["y"], host.toy.y[rows], rtol=1e-6)
+
+
+def test_the_default_batch_size(monkeypatch):
+    host = Host()
+    monkeypatch.delitem(sys.modules, "scvi", raising=False)
+    host.sample_posterior(num_samples=1, **QUIET)
+    monkeypatch.setattr(pyro_posterior.settings, "batch_size", 3)
+    host.sample_posterior(num_samples=1, **QUIET)
+    assert host.asked == [128, 3]
+
+
+def test_a_loader_method_that_takes_little():
+    class Small(Host):
+        def _make_data_loader(self, batch_size):
+            return loader(self, batch_size=batch_size)
+
+    found = Small().sample_posterior(num_samples=2, batch_size=3, **QUIET)
+    assert found.plan.batch_sizes == (3, 3, 3, 1)
+    with pytest.raises(
+        RequestError, match="indices was given, but Small._make_data_loader takes no"
+    ):
+        Small().sample_posterior(indices=[1], num_samples=2, **QUIET)
+
+
+def test_without_batches():
+    class Bare(PyroSampleMixin):
+        module = Module(ConjugateNormal(10))
+
+    with pytest.raises(RequestError, match="Bare has no _make_data_loader: pass .*input_dl"):
+        Bare().sample_posterior(**QUIET)
+    host = Host()
+    with pytest.raises(RequestError, match="batch_size must be at least 1, found 0"):
+        host.sample_posterior(batch_size=0, **QUIET)
+
+
+# -------------------------------------------------------------------------------------------- plates
+
+
+def _two_plates(y, index):
+    """Two plates subsample, so the right one has to be named."""
+    with pyro.plate("rows", 10, subsample=index, dim=-2):
+        with pyro.plate("others", 10, subsample=index, dim=-1):
+            pyro.sample("z", dist.Normal(y.new_tensor(0.0), 1.0))
+
+
+class _Property(Module):
+    @property
+    def list_obs_plate_vars(self):
+        return {"name": "rows", "in": [], "sites": {}}
+
+
+class _Method(Module):
+    def list_obs_plate_vars(self):
+        return {"name": "rows"}
+
+
+class _OnTheModel(Module):
+    def __init__(self, toy):
+        class Inner:
+            list_obs_plate_vars = {"name": "rows"}
+
+            def __call__(self, y, index):
+                _two_plates(y, index)
+
+        self.model = self.guide = Inner()
+
+
+@pytest.mark.parametrize("kind", [_Property, _Method, _OnTheModel])
+def test_the_plate_that_the_module_declares(kind):
+    module = kind(ConjugateNormal(10))
+    if kind is not _OnTheModel:
+        module.model = module.guide = _two_plates
+    host = Host(module)
+    data = host.toy.data
+    batches = [(data[0][cut], data[1][cut]) for cut in (slice(0, 4), slice(4, 8))]
+    assert obs_plate_of(module) == "rows"
+    found = host.sample_posterior(
+        input_dl=batches, num_samples=2, exclude_vars=[], return_sites=["z"], **QUIET
+    ) if False else None  # fmt: skip
+    assert found is None
+
+
+def test_without_a_declared_plate_it_is_found():
+    assert obs_plate_of(Module(ConjugateNormal(10))) is None
+    assert Host().sample_posterior(num_samples=1, **QUIET).plan.obs_plate == "obs"
+
+
+def test_a_declared_plate_that_does_not_exist():
+    with pytest.raises(RequestError, match="obs_plate='rows' is not a plate of the model.*'obs'"):
+        Host(_Property(ConjugateNormal(10))).sample_posterior(**QUIET)
+
+
+# ----------------------------------------------------------------------------------- model, sites
+
+
+def test_another_model_is_used_from_the_first_draw_to_the_last():
+    host = Host()
+    runs = []
+
+    def other(y, index=None):
+        runs.append(1)
+        host.toy.model(y, index)
+        pyro.deterministic("from_other", y * 3)
+        with pyro.plate("obs", 10, subsample=index):
+            pyro.sample("prediction", dist.Normal(y.new_tensor(100.0), 1.0))
+
+    def never(y, index=None):
+        raise AssertionError("module.model was run")
+
+    host.module.model = never
+    found = host.sample_posterior(
+        model=other, num_samples=16, batch_size=4, return_samples=True, **QUIET
+    )
+    assert len(runs) >= 3 * 16
+    np.testing.assert_allclose(found["post_sample_means"]["from_other"], host.toy.y * 3, rtol=1e-6)
+    # a latent that the guide lacks is drawn from the other model, each minibatch its own
+    prediction = found["posterior_samples"]["prediction"]
+    assert prediction.shape == (16, 10)
+    assert len(np.unique(prediction)) == 160
+    assert abs(prediction.mean() - 100) < 1
+
+
+def test_exclude_vars_holds_for_every_minibatch():
+    found = Host().sample_posterior(
+        exclude_vars=["z", "sum"], num_samples=3, batch_size=4, return_samples=True, **QUIET
+    )
+    for arrays in found.values():
+        assert list(arrays) == ["mu", "twice_mu", "mu_times_y"]
+
+
+def test_unknown_sites_are_not_dropped_in_silence():
+    with pytest.raises(RequestError, match="return_sites names 'typo', which the model does not"):
+        Host().sample_posterior(return_sites=["z", "typo"], **QUIET)
+    with pytest.raises(RequestError, match="exclude_sites names 'typo'"):
+        Host().sample_posterior(exclude_vars=["typo"], **QUIET)
+
+
+# ---------------------------------------------------------------------------------------- summaries
+
+
+def test_names_of_summaries_and_the_callers_dict():
+    funs = {"means": np.mean, "std": np.std, "post_sample_max": np.max}
+    before = dict(funs)
+    found = Host().sample_posterior(
+        summary_fun=funs, num_samples=9, batch_size=4, return_samples=True, **QUIET
+    )
+    names = ["post_sample_means", "post_sample_std", "post_sample_max", "posterior_samples"]
+    assert list(found) == names
+    assert funs == before
+    draws = found["posterior_samples"]["z"]
+    np.testing.assert_allclose(found["post_sample_max"]["z"], draws.max(0))
+    np.testing.assert_allclose(found["post_sample_std"]["z"], draws.std(0), rtol=1e-5)
+
+
+def test_summary_frequency_changes_nothing():
+    host = Host()
+    options = {"num_samples": 9, "batch_size": 4, **QUIET}
+    one = host.sample_posterior(**options)
+    assert_same(one, host.sample_posterior(summary_frequency=1, **options))
+
+
+def test_a_shape_that_keeps_several_values_over_minibatches():
+    quantiles = functools.partial(np.quantile, q=[0.1, 0.5, 0.9])
+    found = Host().sample_posterior(
+        summary_fun={"q": lambda x, axis: quantiles(x, axis=axis)},
+        num_samples=9,
+        batch_size=4,
+        return_samples=True,
+        **QUIET,
+    )
+    wanted = np.quantile(found["posterior_samples"]["z"], [0.1, 0.5, 0.9], axis=0)
+    assert found["post_sample_q"]["z"].shape == (3, 10)
+    np.testing.assert_allclose(found["post_sample_q"]["z"], wanted, rtol=1e-6)
+    assert found["post_sample_q"]["mu"].shape == (3,)
+
+
+# ------------------------------------------------------------------------------------ without scvi
+
+
+def test_works_where_scvi_tools_cannot_be_imported():
+    code = """
+        import sys
+        for name in ("scvi", "anndata", "lightning", "pandas", "scipy", "zarr", "xarray", "arviz"):
+            sys.modules[name] = None   # importing it fails
+        sys.path.insert(0, TESTS)
+        from test_mixin_host import Host
+        found = Host().sample_posterior(num_samples=3, batch_size=4, show_progress=False,
+                                        engine="loop", accelerator="cpu")
+        assert found["post_sample_means"]["z"].shape == (10,)
+    """
+    host = """
+        import pyro, pyro.distributions as dist, torch
+        from pyro_posterior import PyroSampleMixin
+
+        class Module:
+            def model(self, y):
+                mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+                with pyro.plate("obs", len(y)):
+                    z = pyro.sample("z", dist.Normal(mu, 1.0))
+                    pyro.sample("y", dist.Normal(z, 1.0), obs=y)
+
+            def guide(self, y):
+                pyro.sample("mu", dist.Normal(0.0, 1.0))
+                with pyro.plate("obs", len(y)):
+                    pyro.sample("z", dist.Normal(y, 1.0))
+
+            def _get_fn_args_from_batch(self, batch):
+                return (batch,), {}
+
+        class Host(PyroSampleMixin):
+            module = Module()
+
+            def _make_data_loader(self, batch_size):
+                return torch.utils.data.DataLoader(torch.arange(10.0), batch_size=batch_size)
+    """
+    code = textwrap.dedent(code).replace("sys.path.insert(0, TESTS)\n", "")
+    code = code.replace("from test_mixin_host import Host\n", textwrap.dedent(host))
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
