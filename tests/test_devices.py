@@ -66,7 +66,7 @@ def test_an_absent_device(device):
 
 
 def test_an_absent_tpu():
-    with pytest.raises(RequestError, match="accelerator='tpu' .*is not available here"):
+    with pytest.raises(RequestError, match=r"accelerator='tpu' .*is not available here"):
         resolve_device("tpu")
 
 

@@ -184,7 +184,7 @@ def test_a_loader_method_that_takes_little():
     found = Small().sample_posterior(num_samples=2, batch_size=3, **QUIET)
     assert found.plan.batch_sizes == (3, 3, 3, 1)
     with pytest.raises(
-        RequestError, match="indices was given, but Small._make_data_loader takes no"
+        RequestError, match=r"indices was given, but Small._make_data_loader takes no"
     ):
         Small().sample_posterior(indices=[1], num_samples=2, **QUIET)
 
@@ -193,7 +193,7 @@ def test_without_batches():
     class Bare(PyroSampleMixin):
         module = Module(ConjugateNormal(10))
 
-    with pytest.raises(RequestError, match="Bare has no _make_data_loader: pass .*input_dl"):
+    with pytest.raises(RequestError, match=r"Bare has no _make_data_loader: pass .*input_dl"):
         Bare().sample_posterior(**QUIET)
     host = Host()
     with pytest.raises(RequestError, match="batch_size must be at least 1, found 0"):
@@ -253,7 +253,7 @@ def test_without_a_declared_plate_it_is_found():
 
 
 def test_a_declared_plate_that_does_not_exist():
-    with pytest.raises(RequestError, match="obs_plate='rows' is not a plate of the model.*'obs'"):
+    with pytest.raises(RequestError, match=r"obs_plate='rows' is not a plate of the model.*'obs'"):
         Host(_Property(ConjugateNormal(10))).sample_posterior(**QUIET)
 
 
