@@ -206,7 +206,7 @@ def test_without_batches():
 def _two_plates(y, index):
     """Two plates subsample, so the right one has to be named."""
     with pyro.plate("rows", 10, subsample=index, dim=-2):
-        with pyro.plate("others", 10, subsample=index, dim=-1):
+        with pyro.plate("others", 10, subsample=index.new_tensor([0, 1, 2]), dim=-1):
             pyro.sample("z", dist.Normal(y.new_tensor(0.0), 1.0))
 
 
@@ -238,13 +238,13 @@ def test_the_plate_that_the_module_declares(kind):
     if kind is not _OnTheModel:
         module.model = module.guide = _two_plates
     host = Host(module)
-    data = host.toy.data
-    batches = [(data[0][cut], data[1][cut]) for cut in (slice(0, 4), slice(4, 8))]
+    y, index = host.toy.data
+    batches = [(y[cut], index[cut]) for cut in (slice(0, 4), slice(4, 7))]
     assert obs_plate_of(module) == "rows"
-    found = host.sample_posterior(
-        input_dl=batches, num_samples=2, exclude_vars=[], return_sites=["z"], **QUIET
-    ) if False else None  # fmt: skip
-    assert found is None
+    options = {"num_samples": 2, "input_dl": batches, **QUIET}
+    found = host.sample_posterior(**options)
+    assert found.plan.obs_plate == "rows"
+    assert found["post_sample_means"]["z"].shape == (7, 3)
 
 
 def test_without_a_declared_plate_it_is_found():
@@ -266,9 +266,9 @@ def test_another_model_is_used_from_the_first_draw_to_the_last():
 
     def other(y, index=None):
         runs.append(1)
-        host.toy.model(y, index)
-        pyro.deterministic("from_other", y * 3)
+        mu = pyro.sample("mu", dist.Normal(y.new_tensor(0.0), 1.0))
         with pyro.plate("obs", 10, subsample=index):
+            pyro.deterministic("from_other", mu * 0 + y * 3)
             pyro.sample("prediction", dist.Normal(y.new_tensor(100.0), 1.0))
 
     def never(y, index=None):

@@ -68,26 +68,27 @@ def test_the_first_draws_do_not_depend_on_how_many_follow(engine, toy, num_sampl
 
 
 class _Reordered:
-    """A program that draws every minibatch in another order and cut than it was asked to."""
+    """A program that draws the last minibatch first, cut otherwise than it was asked to."""
 
     def __init__(self, program, minibatches, chunk):
-        self._program = program
+        self._program, self._minibatches = program, minibatches
         self._kept = {}
         self.chunk, self.workers, self.joint = chunk, 1, program.joint
         self.tier, self.describe = program.tier, program.describe
-        self._minibatches = minibatches
 
     def on(self, minibatch, sites):
         names = tuple(site.name for site in sites)
-        if not self._kept:
-            self._all_sites = sites
+        if names not in self._kept:
+            self._kept[names] = {}
             for other in reversed(self._minibatches):
                 draw = self._program.on(other, sites)
-                parts = [draw(range(low, low + 8)) for low in (16, 0, 8)]
-                parts = [parts[1], parts[2], parts[0]]
-                self._kept[other.index] = {n: torch.cat([p[n] for p in parts]) for n in names}
-        kept = self._kept[minibatch.index]
-        return lambda draws: {n: kept[n][draws.start : draws.stop] for n in names}
+                last, first, middle = (draw(range(low, low + 8)) for low in (16, 0, 8))
+                self._kept[names][other.index] = {
+                    name: torch.cat([part[name] for part in (first, middle, last)])
+                    for name in names
+                }
+        kept = self._kept[names][minibatch.index]
+        return lambda draws: {name: kept[name][draws.start : draws.stop] for name in names}
 
 
 @pytest.mark.parametrize("chunk", [8, 16, 24])
@@ -111,6 +112,28 @@ def test_the_order_of_minibatches_and_the_chunks_do_not_matter(engine, toy, monk
         np.testing.assert_array_equal(
             straight["posterior_samples"][name], other["posterior_samples"][name]
         )
+
+
+def test_chunks_side_by_side_give_the_same_numbers(toy, monkeypatch):
+    program = pytest.importorskip("pyro_posterior.sliced.program")
+    options = _options("sliced", num_samples=80)
+    one = sample(toy.model, toy.guide, toy.data, **options)
+    monkeypatch.setattr(program, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(program, "KEPT_GLOBALS_BYTES", 0)
+    many = sample(toy.model, toy.guide, toy.data, **options)
+    assert "8 draws a chunk" in many.program
+    assert "8 draws a chunk" not in one.program
+    assert_same(one, many)
+
+
+def test_the_engines_agree(toy):
+    pytest.importorskip("pyro_posterior.sliced.program")
+    loop, sliced = (
+        sample(toy.model, toy.guide, toy.data, **_options(engine)) for engine in ("loop", "sliced")
+    )
+    assert (loop.plan.engine, sliced.plan.engine) == ("loop", "batched slice")
+    for name, draws in loop["posterior_samples"].items():
+        np.testing.assert_allclose(sliced["posterior_samples"][name], draws, rtol=1e-5, atol=1e-6)
 
 
 # ------------------------------------------------------------------------------ the caller's state

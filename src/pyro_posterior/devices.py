@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 import torch
@@ -9,6 +10,9 @@ import torch
 from pyro_posterior.errors import RequestError
 
 _GONE = {"ipu", "hpu"}
+
+#: Device types that an accelerator's name allows; others are not looked at.
+_TYPES = {"cpu": {"cpu"}, "cuda": {"cuda"}, "mps": {"mps"}, "gpu": {"cuda", "mps"}}
 
 
 def resolve_device(
@@ -28,37 +32,63 @@ def resolve_device(
     RequestError
         The accelerator is unknown or absent on this machine, or the device does not exist.
     """
-    if isinstance(device, torch.device):
-        return _existing(device)
-    if isinstance(device, str) and device != "auto" and not device.isdigit():
-        try:
-            return _existing(torch.device(device))
-        except RuntimeError as error:
+    if isinstance(accelerator, str):
+        accelerator = accelerator.lower()
+        if accelerator in _GONE:
             raise RequestError(
-                f"device={device!r} is not a device: give an index, a name such as 'cuda:0', "
-                f"or 'auto' ({error})"
-            ) from error
-    if isinstance(accelerator, str) and accelerator.lower() in _GONE:
-        raise RequestError(
-            f"accelerator={accelerator!r} left lightning; choose 'auto', 'cpu', 'gpu', 'cuda', "
-            "'mps' or 'tpu', or pass an Accelerator instance registered by its plugin"
-        )
+                f"accelerator={accelerator!r} left lightning; choose 'auto', 'cpu', 'gpu', 'cuda', "
+                "'mps' or 'tpu', or pass an Accelerator instance registered by its plugin"
+            )
+    index = _index(device)
+    if index is None:
+        return _named(accelerator, device)
     if accelerator == "cpu":
         return torch.device("cpu")
     from lightning_fabric import Fabric
 
-    devices: Any = 1 if device == "auto" else [int(device)]
     try:
-        if accelerator == "auto":
-            found = Fabric(accelerator="auto", devices=1).device
-            if found.type == "cpu":
-                return torch.device("cpu")
+        if accelerator == "auto" and Fabric(accelerator="auto", devices=1).device.type == "cpu":
+            return torch.device("cpu")
+        devices: Any = 1 if index == "auto" else [index]
         return torch.device(Fabric(accelerator=accelerator, devices=devices).device)
     except Exception as error:
         raise RequestError(
             f"accelerator={accelerator!r} with device={device!r} is not available here: {error} "
             "Use accelerator='auto' or 'cpu'."
         ) from error
+
+
+def _index(device: Any) -> int | str | None:
+    """A device's index or "auto"; None for a device by name."""
+    if isinstance(device, torch.device):
+        return None
+    if isinstance(device, str):
+        if device == "auto":
+            return "auto"
+        return int(device) if device.isdigit() else None
+    if isinstance(device, numbers.Integral) and not isinstance(device, bool) and device >= 0:
+        return int(device)
+    raise RequestError(
+        f"device={device!r} is not a device: give an index from 0 on, a name such as 'cuda:0', "
+        "or 'auto'"
+    )
+
+
+def _named(accelerator: Any, device: str | torch.device) -> torch.device:
+    try:
+        named = torch.device(device)
+    except RuntimeError as error:
+        raise RequestError(
+            f"device={device!r} is not a device: give an index, a name such as 'cuda:0', "
+            f"or 'auto' ({error})"
+        ) from error
+    allowed = _TYPES.get(accelerator) if isinstance(accelerator, str) else None
+    if allowed and named.type not in allowed:
+        raise RequestError(
+            f"accelerator={accelerator!r} and device={str(device)!r} contradict each other: "
+            "leave one of them 'auto'"
+        )
+    return _existing(named)
 
 
 def _existing(device: torch.device) -> torch.device:

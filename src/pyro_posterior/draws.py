@@ -44,7 +44,11 @@ def draw_block(
     ``progressed`` is called with the number of draws of every chunk done. Values that no draw
     enters come back expanded along the draw axis, without copies.
     """
-    draw = program.on(minibatch, sites)
+    made = program.on(minibatch, sites)
+
+    def draw(part: range) -> Block:  # a guide may return its parameters as they are
+        return {name: value.detach() for name, value in made(part).items()}
+
     parts = chunks(num_samples, program.chunk)
     first = draw(parts[0])
     progressed(len(parts[0]))
