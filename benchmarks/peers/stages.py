@@ -16,9 +16,21 @@ from typing import Any
 
 #: Stage, module, and function or method in it.
 STAGES: tuple[tuple[str, str, str], ...] = (
+    ("loading minibatches", "pyro_posterior.batches", "Batches.first_two"),
+    ("loading minibatches", "pyro_posterior.batches", "Batches.plan"),
     ("reading sites", "pyro_posterior.sampling", "read_sites"),
+    ("recording", "pyro_posterior.sliced.program", "record"),
+    ("slicing and batching", "pyro_posterior.sliced.program", "slice_record"),
+    ("slicing and batching", "pyro_posterior.sliced.program", "batch_slice"),
+    ("slicing and batching", "pyro_posterior.sliced.program", "build_graphs"),
+    ("checking against the loop", "pyro_posterior.sliced.program", "SlicedProgram._check"),
+    ("prologue", "pyro_posterior.sliced.program", "Compiled.prepare"),
+    ("globals", "pyro_posterior.sliced.program", "Compiled._globals"),
+    ("body", "pyro_posterior.sliced.program", "Compiled.run"),
+    ("copying draws to their place", "torch", "Tensor.__setitem__"),
     ("summaries", "pyro_posterior.summaries.plan", "SummaryPlan.compute"),
     ("summaries", "pyro_posterior.summaries.columns", "_Block.summarise"),
+    ("drawing with the loop", "pyro_posterior.loop", "JointSampler.values"),
 )
 
 
