@@ -96,8 +96,9 @@ def _equal(a: torch.Tensor, b: torch.Tensor) -> bool:
 
 
 def _copy(state: StateDict) -> StateDict:
-    params = {
-        name: value.detach().clone().requires_grad_(value.requires_grad)
-        for name, value in state["params"].items()
-    }
+    with torch.inference_mode(False):  # or the copies could not be used outside it
+        params = {
+            name: value.detach().clone().requires_grad_(value.requires_grad)
+            for name, value in state["params"].items()
+        }
     return cast("StateDict", {"params": params, "constraints": dict(state["constraints"])})

@@ -121,12 +121,12 @@ def expected(resolvi):
     """scvi-tools' draws where it is right: batches that divide the cells, one event axis."""
     seeded(5)
     return theirs(
-        resolvi, num_samples=30, batch_size=25, return_samples=True, return_sites=list(SITES)
+        resolvi, num_samples=16, batch_size=25, return_samples=True, return_sites=list(SITES)
     )["posterior_samples"]
 
 
 def test_means_and_sds_are_those_of_scvi_tools(resolvi, expected, engine):
-    ours = draws_of(resolvi, engine, num_samples=32, batch_size=25, return_sites=SITES)
+    ours = draws_of(resolvi, engine, num_samples=16, batch_size=25, return_sites=SITES)
     wrong = {name: disagreements(ours[name], expected[name]) for name in SITES}
     assert not any(wrong.values()), wrong
 
@@ -136,7 +136,7 @@ def two_models(tmp_path):
     """Folders of two saved models that differ in their parameters."""
     from scvi.external import RESOLVI
 
-    adata = counts(40, 60)
+    adata = counts(30, 50)
     RESOLVI.setup_anndata(adata, labels_key="labels")
     for seed in (1, 2):
         seeded(seed)
