@@ -248,7 +248,7 @@ def _from_use_gpu(use_gpu: Any, accelerator: Any, device: int | str) -> tuple[An
 
 def _coords(host: Any, adata: Any, indices: Any, input_dl: Any) -> dict[str, Any]:
     """Names of observations and variables where the data are an AnnData and known."""
-    data = adata if adata is not None else getattr(host, "adata", None)
+    data: Any = adata if adata is not None else getattr(host, "adata", None)
     if input_dl is not None or not hasattr(data, "obs_names"):
         return {}
     names = data.obs_names.to_numpy()

@@ -193,6 +193,7 @@ def _load_host(folder: Path, adata: str | None, model_class: str | None) -> Any:
         raise RequestError(f"--adata: there is no file {adata!r}")
     try:
         import anndata
+
         import scvi  # noqa: F401
     except ImportError as error:
         raise MissingPackageError("scvi-tools", "scvi", "a saved scvi-tools model") from error
