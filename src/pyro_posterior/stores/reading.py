@@ -133,7 +133,7 @@ def read_store(path: str | Path) -> Stored:
             f"the store {str(path)!r} is unfinished: {progress(marks)}. The call of "
             "sample_posterior that began it goes on with it; then open it"
         )
-    run = _open(path, RUN).attrs.asdict() if (path / RUN / "zarr.json").is_file() else {}
+    run = _open(path, RUN).attrs.asdict() if is_closed(path) else {}
     return Stored(
         results=_read_results(path, plan),
         plan=plan,
@@ -142,6 +142,11 @@ def read_store(path: str | Path) -> Stored:
         info=run.get("info", {}),
         coords=_read_coords(path),
     )
+
+
+def is_closed(path: Path) -> bool:
+    """Whether the run that wrote the store came to its very end."""
+    return (path / RUN / "zarr.json").is_file()
 
 
 def progress(marks: np.ndarray) -> str:

@@ -34,6 +34,7 @@ from pyro_posterior.stores.reading import (
     DRAWS,
     RUN,
     SEGMENTS,
+    is_closed,
     need_zarr,
     progress,
     read_marks,
@@ -52,7 +53,7 @@ def seed_of_unfinished(path: str | Path) -> int | None:
     header = read_header(path)
     plan = plan_of(header, path)
     marks = read_marks(path, replace(plan_segments(plan), rows=header["segment_rows"]))
-    if marks.all():
+    if marks.all() and is_closed(path):
         raise StoreError(
             f"the store {str(path)!r} holds a finished run with seed {plan.seed}, and this call "
             f"gives no seed: read it with Posterior.open({str(path)!r}), pass seed={plan.seed}, or "
@@ -292,10 +293,11 @@ class ZarrStore:
         self._marks = read_marks(self.path, self._segments)
         if not self._marks.all():
             raise StoreError(f"not everything is there yet: {self.describe()}")
-        with _telling(self.path, "close", self.describe):
-            remove_partials(self.path)
-            _consolidate(self.path, self._plan.result_names)
-            _make_group(self.path / RUN, dict(record))
+        if not is_closed(self.path):
+            with _telling(self.path, "close", self.describe):
+                remove_partials(self.path)
+                _consolidate(self.path, self._plan.result_names)
+                _make_group(self.path / RUN, record)
         stored = read_store(self.path)
         self.nonfinite = stored.nonfinite
         return stored.results

@@ -1,0 +1,169 @@
+"""Interrupted runs: nothing complete is lost or done again, and the end is byte-equal."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+from pyro_posterior import Posterior
+from pyro_posterior.errors import StoreError
+from store_helpers import Batches, assert_same_bytes, complete_segments, run
+from toy_models import ConjugateNormal, assert_same
+
+pytest.importorskip("zarr")
+
+
+class Stop(Exception):
+    """Ends a run from within its data."""
+
+
+def stop_after(store: Path, segments: int):
+    """An event of `Batches` that ends the run once so many segments are complete."""
+
+    def event(index: int) -> None:
+        if complete_segments(store) >= segments:
+            raise Stop
+
+    return event
+
+
+@pytest.mark.parametrize("sizes", [[4] * 5 + [2], [3, 8, 1, 5, 5]])
+@pytest.mark.parametrize("segments", [1, 2, 4])
+def test_an_interrupted_run_goes_on(tmp_path, sizes, segments):
+    toy, store = ConjugateNormal(), tmp_path / "s.zarr"
+    whole = run(toy, Batches(toy, sizes), obs_plate="obs", store=tmp_path / "whole.zarr")
+    with pytest.raises(Stop) as stopped:
+        run(toy, Batches(toy, sizes, stop_after(store, segments)), obs_plate="obs", store=store)
+    assert f"{segments} of " in stopped.value.__notes__[-1]
+    assert "the same call goes on" in stopped.value.__notes__[-1]
+    times = {f: f.stat().st_mtime_ns for f in store.glob("*/*/c/**/*") if f.is_file()}
+    resumed = run(toy, Batches(toy, sizes), obs_plate="obs", store=store)
+    assert_same(whole, resumed)
+    assert_same_bytes(tmp_path / "whole.zarr", store)
+    assert all(file.stat().st_mtime_ns == time for file, time in times.items())
+
+
+def test_no_minibatch_that_is_done_is_drawn_again(tmp_path):
+    toy, store = ConjugateNormal(), tmp_path / "s.zarr"
+    calls = []
+
+    class Counted:
+        guide = toy.guide
+
+        @staticmethod
+        def model(y, index=None):
+            calls.append(len(y))
+            toy.model(y, index)
+
+    def counted(data):
+        calls.clear()
+        run(Counted, data, obs_plate="obs", store=store)
+        return len(calls)
+
+    with pytest.raises(Stop):
+        counted(Batches(toy, [2] * 11, stop_after(store, 10)))
+    left = counted(Batches(toy, [2] * 11))
+    again = counted(Batches(toy, [2] * 11))
+    # Segment 0 holds the global sites, so nine of eleven minibatches were complete.
+    assert left - again == 2 * 11
+
+
+def test_a_finished_store_is_read_not_drawn(tmp_path):
+    toy, store = ConjugateNormal(), tmp_path / "s.zarr"
+    first = run(toy, toy.data, batch_size=5, store=store)
+    times = {f: f.stat().st_mtime_ns for f in store.rglob("*")}
+    assert_same(first, run(toy, toy.data, batch_size=5, store=store))
+    assert {f: f.stat().st_mtime_ns for f in store.rglob("*")} == times
+
+
+def test_without_a_seed_the_unfinished_run_gives_it(tmp_path):
+    toy, store = ConjugateNormal(), tmp_path / "s.zarr"
+    with pytest.raises(Stop):
+        run(
+            toy,
+            Batches(toy, [2] * 11, stop_after(store, 3)),
+            obs_plate="obs",
+            seed=None,
+            store=store,
+        )
+    resumed = run(toy, Batches(toy, [2] * 11), obs_plate="obs", seed=None, store=store)
+    assert_same(run(toy, Batches(toy, [2] * 11), obs_plate="obs", seed=resumed.seed), resumed)
+    with pytest.raises(StoreError, match=f"holds a finished run with seed {resumed.seed}"):
+        run(toy, Batches(toy, [2] * 11), obs_plate="obs", seed=None, store=store)
+
+
+def test_an_unfinished_store_is_not_opened(tmp_path):
+    toy, store = ConjugateNormal(), tmp_path / "s.zarr"
+    with pytest.raises(Stop):
+        run(toy, Batches(toy, [2] * 11, stop_after(store, 3)), obs_plate="obs", store=store)
+    with pytest.raises(StoreError, match="unfinished: 3 of 12 segments are complete"):
+        Posterior.open(store)
+
+
+class Shifted(ConjugateNormal):
+    """A guide with a parameter."""
+
+    def guide(self, y, index=None):
+        shift = pyro.param("shift", torch.tensor(0.0))
+        mu = pyro.sample("mu", dist.Normal(y.new_tensor(self.mu_mean) + shift, 1.0))
+        with pyro.plate("obs", self.num_obs, subsample=index):
+            pyro.sample("z", dist.Normal((mu + y) / 2, 0.5**0.5))
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"seed": 5}, "seed: 1 in the store, 5 now"),
+        ({"num_samples": 12}, "number of samples: 11 in the store, 12 now"),
+        ({"return_sites": ["z", "mu"]}, "the store has .*, which this call does not ask for"),
+        ({"return_samples": False}, "return_samples: True in the store, False now"),
+        ({"summary_fun": {"means": torch.mean}}, "summaries: "),
+        ({"batch_size": 6}, "minibatches: "),
+    ],
+)
+def test_a_store_of_another_call_is_refused(tmp_path, change, match):
+    toy, kwargs = Shifted(), {"batch_size": 5, "store": tmp_path / "s.zarr"}
+    run(toy, toy.data, **kwargs)
+    with pytest.raises(StoreError, match=match):
+        run(toy, toy.data, **{**kwargs, **change})
+
+
+def test_a_store_of_another_model_guide_or_data_is_refused(tmp_path):
+    toy, kwargs = Shifted(), {"batch_size": 5, "store": tmp_path / "s.zarr"}
+    run(toy, toy.data, **kwargs)
+    longer = Shifted(23)
+    with pytest.raises(StoreError, match="number of observations: 22 in the store, 23"):
+        run(longer, longer.data, **kwargs)
+    with pytest.raises(StoreError, match="data: "):
+        run(toy, (toy.y + 1, toy.data[1]), **kwargs)
+    pyro.get_param_store()["shift"] = torch.tensor(0.1)
+    with pytest.raises(StoreError, match="parameters: "):
+        run(toy, toy.data, **kwargs)
+    anew = run(toy, toy.data, overwrite=True, **kwargs)
+    assert_same(anew, Posterior.open(tmp_path / "s.zarr"))
+
+
+def test_overwrite_leaves_a_folder_of_something_else_alone(tmp_path):
+    toy = ConjugateNormal()
+    (tmp_path / "thesis.txt").write_text("years of work")
+    for overwrite in (False, True):
+        with pytest.raises(StoreError, match="not a store"):
+            run(toy, toy.data, store=tmp_path, overwrite=overwrite)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+    with pytest.raises(StoreError, match="is a file"):
+        run(toy, toy.data, store=tmp_path / "thesis.txt")
+
+
+@pytest.mark.slow
+def test_killed_ten_times_and_resumed(tmp_path):
+    script = Path(__file__).with_name("killed_runs.py")
+    done = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "10 kills" in done.stdout, done.stdout
+    assert_same_bytes(tmp_path / "whole.zarr", tmp_path / "killed.zarr")
