@@ -40,7 +40,7 @@ def test_an_interrupted_run_goes_on(tmp_path, sizes, segments):
     whole = run(toy, Batches(toy, sizes), obs_plate="obs", store=tmp_path / "whole.zarr")
     with pytest.raises(Stop) as stopped:
         run(toy, Batches(toy, sizes, stop_after(store, segments)), obs_plate="obs", store=store)
-    assert f"{segments} of " in stopped.value.__notes__[-1]
+    assert f"{complete_segments(store)} of " in stopped.value.__notes__[-1]
     assert "the same call goes on" in stopped.value.__notes__[-1]
     times = {f: f.stat().st_mtime_ns for f in store.glob("*/*/c/**/*") if f.is_file()}
     resumed = run(toy, Batches(toy, sizes), obs_plate="obs", store=store)
