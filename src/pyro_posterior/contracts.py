@@ -89,10 +89,25 @@ class RunPlan:
 class Program(Protocol):
     """How joint draws are made. ``program.on(minibatch, sites)(range(0, 8))`` is a `Block` of 8 draws."""
 
-    tier: str  # "batched slice", "unbatched slice" or "loop": what is really run
-    chunk: int  # draws per call that suit this program, a multiple of the slab
-    workers: int  # calls that may run side by side
-    joint: bool  # global and local sites cost one run together, so ask for them together
+    @property
+    def tier(self) -> str:
+        """What is really run: "batched slice", "unbatched slice" or "loop"."""
+        ...
+
+    @property
+    def chunk(self) -> int:
+        """Draws per call that suit this program, a multiple of the slab."""
+        ...
+
+    @property
+    def workers(self) -> int:
+        """Calls that may run side by side."""
+        ...
+
+    @property
+    def joint(self) -> bool:
+        """Global and local sites cost one run together, so ask for them together."""
+        ...
 
     def on(self, minibatch: Minibatch, sites: Sequence[Site]) -> Callable[[range], Block]:
         """A function of a range of draw numbers (beginning on a whole chunk)."""

@@ -337,7 +337,8 @@ def untouched_random_state() -> Iterator[None]:
 
 def random_states() -> tuple[Any, ...]:
     """Python's, NumPy's and torch's states in a form that ``==`` compares."""
-    name, keys, *rest = np.random.get_state()
+    state: Any = np.random.get_state(legacy=True)
+    name, keys, *rest = state
     torch_state = torch.get_rng_state().numpy().tobytes()
     return random.getstate(), name, keys.tobytes(), tuple(rest), torch_state
 

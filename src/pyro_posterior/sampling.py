@@ -183,6 +183,7 @@ def run(
     with ExitStack() as stack:
         # Under the caller's inference mode operations would come composite, dropout for one.
         stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.no_grad())
         stack.enter_context(untouched_random_state())
         stack.enter_context(placed(modules, where))
         stack.enter_context(own_parameters(modules, where))
@@ -194,7 +195,8 @@ def run(
         table = read_sites(sampler, first, needs_plate=second is not None, model_draws=model_draws)
         check_fitted(stored, modules, trained=trained)
         sites = table.select(return_sites, exclude_sites, return_observed)
-        sizes, last = (table.first_size,), first
+        sizes: tuple[int, ...] = (table.first_size,)
+        last = first
         if second is not None:
             sizes, last = batches.plan(_counter(sampler, table, first), table.first_size)
         plan = RunPlan(

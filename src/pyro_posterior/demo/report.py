@@ -93,7 +93,8 @@ def write_arrays(posterior: Posterior, reference: Reference, path: Path) -> None
     }
     names = {"cells": reference.names, "genes": reference.genes, "types": reference.types}
     annotated = reference.types[reference.labels]
-    np.savez_compressed(path, **arrays, **names, annotated=annotated)
+    everything: dict[str, Any] = {**arrays, **names, "annotated": annotated}
+    np.savez_compressed(path, **everything)
 
 
 def draw_picture(posterior: Posterior, reference: Reference, verdict: Verdict, path: Path) -> None:

@@ -82,11 +82,12 @@ def batch_slice(cut: Slice, inputs: list[torch.Tensor], where: Where, chunk: int
     CannotSliceError
         An operation that depends on draws cannot be batched.
     """
-    tape, slow = Tape(), []
+    tape = Tape()
+    slow: list[str] = []
     values: dict[int, Any] = {}
-    for uid, value in zip(cut.tape.inputs, inputs, strict=True):
-        tape.add_input(value)
-        values[uid] = value
+    for number, tensor in zip(cut.tape.inputs, inputs, strict=True):
+        tape.add_input(tensor)
+        values[number] = tensor
     last_use = {uid: i for i, op in enumerate(cut.guarded) for uid in op.ins}
     keep = set(cut.outputs.values())
     for position, op in enumerate(cut.guarded):
@@ -107,7 +108,7 @@ def batch_slice(cut: Slice, inputs: list[torch.Tensor], where: Where, chunk: int
                 del values[uid]
     outputs, drawn = {}, {}
     for name, uid in cut.outputs.items():
-        outputs[name] = tape.uid(values.get(uid, cut.tape.leaves.get(uid)))
+        outputs[name] = tape.uid(values[uid] if uid in values else cut.tape.leaves[uid])
         drawn[name] = chunk is not None and bool(cut.level(uid) & DRAW)
     return Batched(tape, outputs, drawn, slow, chunk)
 
@@ -129,6 +130,12 @@ class _Runner:
 
     def plain(self, tree: Any) -> Any:
         return tree_map(lambda x: self.value(x.uid) if isinstance(x, Ref) else x, tree)
+
+    @property
+    def size(self) -> int:
+        """Length of the draw axis."""
+        assert self.chunk is not None
+        return self.chunk
 
     def batched(self, uid: int) -> bool:
         return self.chunk is not None and bool(self.cut.level(uid) & DRAW)
@@ -167,17 +174,17 @@ class _Runner:
         value = self.value(uid)
         if self.batched(uid):
             return value
-        return value.expand(self.chunk, *value.shape)
+        return value.expand(self.size, *value.shape)
 
     def _creation(self, op: Op, taping: _Taping) -> Any:
         """Makes memory that draws are written to later: make it with the draw axis."""
         with taping:
             if op.func is aten.empty.memory_format:
-                return op.func([self.chunk, *op.args[0]], **self.plain(op.kwargs))
+                return op.func([self.size, *op.args[0]], **self.plain(op.kwargs))
             out = op.func(*self.plain(op.args), **self.plain(op.kwargs))
             return tree_map(
                 lambda x: (
-                    x.expand(self.chunk, *x.shape).clone() if isinstance(x, torch.Tensor) else x
+                    x.expand(self.size, *x.shape).clone() if isinstance(x, torch.Tensor) else x
                 ),
                 out,
             )

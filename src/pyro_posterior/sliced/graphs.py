@@ -66,7 +66,7 @@ def build_graphs(batched: Batched) -> Graphs:
         body=_emit(tape, body, carried, body_out, [], takes_where=True),
         expected=[op.read for op in guards],
         sources=sources,
-        constants=[tape.leaves[uid] for uid in wanted[0]],
+        constants=[tape.leaves[uid].detach() for uid in wanted[0]],
         counts={"prologue": len(prologue), "globals": len(glob), "body": len(body)},
         random_bytes=sum(
             tape.nbytes[uid]
@@ -135,9 +135,9 @@ def _emit(
                 nodes[op.outs[0]] = made
                 made.meta[LAYOUT] = tape.layouts[op.outs[0]]
         else:
-            for position, uid in enumerate(op.outs):
-                if uid is not None:
-                    nodes[uid] = graph.call_function(operator.getitem, (made, position))
+            for position, made_uid in enumerate(op.outs):
+                if made_uid is not None:
+                    nodes[made_uid] = graph.call_function(operator.getitem, (made, position))
     graph.output((tuple(node(uid) for uid in outputs), tuple(reads)))
     if takes_where:
         simplify(graph)

@@ -30,7 +30,7 @@ _IN_PLACE: dict[Any, Any] = {
     aten.reciprocal.default: aten.reciprocal_.default,
 }
 _COMMUTES = {aten.add.Tensor, aten.mul.Tensor}
-_NEUTRAL = {aten.add.Tensor: 0, aten.mul.Tensor: 1}
+_NEUTRAL: dict[Any, int] = {aten.add.Tensor: 0, aten.mul.Tensor: 1}
 
 #: Key of a node's ``meta`` with (shape, dtype), where known.
 LAYOUT = "layout"
