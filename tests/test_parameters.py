@@ -61,7 +61,7 @@ def fitted(y, make_guide=AutoNormal, steps=200):
 
 def store_content():
     store = pyro.get_param_store()
-    return {name: (id(store._params[name]), store._params[name].clone()) for name in store.keys()}
+    return {name: (id(store._params[name]), store._params[name].clone()) for name in store}
 
 
 def assert_same_store(before):

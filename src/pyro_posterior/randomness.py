@@ -164,7 +164,9 @@ def draw_many(
             out[part].normal_(generator=generator)
         return out.mul_(std).add_(mean)
     if name in {"bernoulli", "bernoulli_"}:
-        probs = args[1] if len(args) > 1 else kwargs.get("p", args[0])
+        # The dispatcher leaves out arguments that have their default, p = 0.5 of `bernoulli_`.
+        default = args[0] if name == "bernoulli" else 0.5
+        probs = args[1] if len(args) > 1 else kwargs.get("p", default)
         target = args[0]
         if isinstance(probs, torch.Tensor):
             probs = _align(probs, target.dim())
