@@ -198,7 +198,7 @@ def draw_many(
             args = (*(_align(x, dim) for x in args[:2]), *args[2:])
             shape = torch.broadcast_shapes(*(x.shape for x in args[:2]))
             args = (*(x.expand(shape) for x in args[:2]), *args[2:])
-        out = [
+        drawn = [
             func(
                 *(x[row] if isinstance(x, torch.Tensor) else x for x in args),
                 **kwargs,
@@ -206,7 +206,7 @@ def draw_many(
             )
             for row, generator in rows()
         ]
-        return torch.stack(out)
+        return torch.stack(drawn)
     raise CannotSliceError(
         f"the random operation {func} (in site {key.site!r}) has no keyed form in this version; "
         "please report it with the model"

@@ -158,7 +158,8 @@ class _Runner:
 
     def _random(self, op: Op, level: int, taping: _Taping) -> Any:
         random = RandomOp(op.func, op.key, self.chunk)
-        args, kwargs = op.args, op.kwargs
+        args = op.args
+        kwargs = {name: value for name, value in op.kwargs.items() if name != "generator"}
         if self.chunk is not None:
             with taping:  # every tensor gets the draw axis
                 args, kwargs = tree_map(

@@ -183,8 +183,8 @@ class SlicedProgram:
         self.recordings += 1
         try:
             return record(self._sampler, minibatch, draw, self._names)
-        except CannotSliceError:
-            raise
+        except CannotSliceError as error:  # pyro adds the shapes of all sites to the message
+            raise CannotSliceError(str(error).split("\n")[0]) from None
         except Exception as error:
             raise CannotSliceError(f"the draw cannot be recorded: {error}") from error
 
