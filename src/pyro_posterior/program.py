@@ -41,7 +41,8 @@ def make_program(
     from pyro_posterior.sliced.program import build_sliced
 
     try:
-        return build_sliced(sampler, ends, sites, num_samples, device=device)
+        strict = engine == "sliced"
+        return build_sliced(sampler, ends, sites, num_samples, device=device, strict=strict)
     except CannotSliceError as reason:
         if engine == "sliced":
             raise

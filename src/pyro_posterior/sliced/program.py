@@ -9,10 +9,12 @@ from __future__ import annotations
 import logging
 import math
 import os
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils._pytree import tree_flatten
 
@@ -37,6 +39,9 @@ KEPT_GLOBALS_BYTES = 256 << 20
 #: Different programs for minibatches of one shape before the loop is used for the rest.
 MOST_VARIANTS = 4
 
+#: Recordings made, at most, to see that a draw Python read outside sites changes nothing.
+MOST_FREE_READS = 8
+
 #: Largest difference from the loop, relative to the largest value of the site.
 TOLERANCE = 1e-5
 
@@ -44,17 +49,26 @@ Signature = tuple[Any, ...]
 
 
 def signature(minibatch: Minibatch) -> Signature:
-    """What must be equal for one recording to serve two minibatches."""
+    """What must be equal for one recording to serve two minibatches: all but tensors' values."""
     leaves, spec = tree_flatten((minibatch.args, dict(minibatch.kwargs)))
-    return repr(spec), *(
-        (tuple(x.shape), tuple(x.stride()), x.dtype) if isinstance(x, torch.Tensor) else repr(x)
-        for x in leaves
-    )
+    tensors = _tensors(minibatch)
+
+    def look(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            position = next(i for i, x in enumerate(tensors) if x is value)
+            return position, tuple(value.shape), value.stride(), value.dtype, value.device
+        if isinstance(value, np.ndarray) and value.dtype != object:
+            return value.shape, str(value.dtype), value.tobytes()
+        return type(value), repr(value)
+
+    return repr(spec), *(look(value) for value in leaves)
 
 
 def _tensors(minibatch: Minibatch) -> list[torch.Tensor]:
+    """The distinct tensors among the arguments."""
     leaves = tree_flatten((minibatch.args, dict(minibatch.kwargs)))[0]
-    return [x for x in leaves if isinstance(x, torch.Tensor)]
+    found: dict[int, torch.Tensor] = {id(x): x for x in leaves if isinstance(x, torch.Tensor)}
+    return list(found.values())
 
 
 @dataclass
@@ -123,9 +137,16 @@ class SlicedProgram:
     joint = False
 
     def __init__(
-        self, sampler: JointSampler, num_samples: int, device: torch.device, sites: Sequence[Site]
+        self,
+        sampler: JointSampler,
+        num_samples: int,
+        device: torch.device,
+        sites: Sequence[Site],
+        strict: bool = False,
     ) -> None:
         self._sampler = sampler
+        self._strict = strict
+        self._one_loop = threading.Lock()
         self._num_samples = num_samples
         self._device = device
         self._names = tuple(site.name for site in sites)
@@ -192,15 +213,21 @@ class SlicedProgram:
         self, records: list[Record], cuts: list[Slice], first: Minibatch
     ) -> tuple[list[Record], list[Slice]]:
         """Python read a free draw: other values of it must give the same slice."""
-        for draw in range(self._num_samples, self._num_samples + 3):
+        reads = [op.line for cut in cuts for op in cut.free_reads]
+        for draw in range(self._num_samples, self._num_samples + MOST_FREE_READS):
+            if draw - self._num_samples >= 3 and _all_changed(cuts):
+                break
             records.append(self._record(first, draw))
             cuts.append(slice_record(records[-1], self._names))
-        seen = {repr([op.read for op in cut.free_reads]) for cut in cuts}
-        if len(seen) < min(4, len(cuts)):
-            raise CannotSliceError("Python reads a draw made outside any site, always the same")
+        if not _all_changed(cuts):
+            raise CannotSliceError(
+                f"Python reads a draw made outside any site ({reads[0]}), always the same in "
+                f"{len(cuts)} recordings, so what it does is not known"
+            )
         logger.info(
-            "Python reads a draw made outside any site; %d recordings with other values gave the "
-            "same program",
+            "Python reads a draw made outside any site (%s); %d recordings with other values gave "
+            "the same program",
+            reads[0],
             len(cuts),
         )
         return records, cuts
@@ -313,10 +340,12 @@ class SlicedProgram:
             try:
                 compiled, prologue = self._find(minibatch, names)
             except CannotSliceError as reason:
+                if self._strict:
+                    raise
                 self._given_up = True
                 logger.info("drawing the other minibatches with the loop: %s", reason)
         if self._given_up:
-            return LoopProgram(self._sampler).on(minibatch, sites)
+            return self._with_loop(minibatch, sites)
         seed = self._sampler.seed
         if compiled.chunk is None:
             return lambda draws: _stacked(
@@ -339,6 +368,16 @@ class SlicedProgram:
 
         return draw
 
+    def _with_loop(self, minibatch: Minibatch, sites: Sequence[Site]) -> Callable[[range], Block]:
+        """The loop, one caller at a time: Pyro's handlers are one stack for all threads."""
+        loop = LoopProgram(self._sampler).on(minibatch, sites)
+
+        def draw(draws: range) -> Block:
+            with self._one_loop:
+                return loop(draws)
+
+        return draw
+
     def describe(self) -> str:
         """The graphs as text: what runs, and how much fell away."""
         lines = [f"{self.tier}, {self.chunk} draws a chunk, {self.workers} side by side"]
@@ -356,6 +395,14 @@ class SlicedProgram:
                     graph: Any = getattr(compiled.graphs, title).graph
                     lines += [f"# {title}", *(f"  {n.format_node()}" for n in graph.nodes)]
         return "\n".join(lines)
+
+
+def _all_changed(cuts: Sequence[Slice]) -> bool:
+    """Whether each value that Python read from a free draw differed in some recording."""
+    rows = [[repr(op.read) for op in cut.free_reads] for cut in cuts]
+    if len({len(row) for row in rows}) > 1:
+        return True  # another way through the code
+    return all(len(set(column)) > 1 for column in zip(*rows, strict=True))
 
 
 def _joined(one: Block, other: Block) -> Block:
@@ -387,6 +434,7 @@ def build_sliced(
     num_samples: int,
     *,
     device: torch.device,
+    strict: bool = False,
 ) -> SlicedProgram:
     """Record, slice, batch and check.
 
@@ -402,13 +450,15 @@ def build_sliced(
         Number of draws of the run.
     device
         Where the draws are made.
+    strict
+        Raise where a later minibatch needs the loop, instead of using it.
 
     Raises
     ------
     CannotSliceError
         With the reason why only the loop gives this model's numbers.
     """
-    program = SlicedProgram(sampler, num_samples, device, sites)
+    program = SlicedProgram(sampler, num_samples, device, sites, strict)
     program._sampler_local = frozenset(site.name for site in sites if site.scope == "local")
     program.start(*ends)
     return program

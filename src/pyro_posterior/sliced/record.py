@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +35,22 @@ _LEAKS = {
     "data_ptr",
     "__dlpack__",
     "untyped_storage",
+    "storage",
 }
+
+# Functions that take only shape or type of their other tensors, which is no read of values.
+_SHAPE_ONLY = {
+    "expand_as",
+    "view_as",
+    "reshape_as",
+    "type_as",
+    "broadcast_tensors",
+    "to",
+    "__get__",
+    "__set__",
+}
+
+_BATCH_NORMS = {"native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm"}
 
 
 @dataclass
@@ -72,20 +88,26 @@ class _Recorder(KeyedDraws):
     ) -> Any:
         kwargs = kwargs or {}
         tape = self._tape
+        _refuse_hidden_writes(func, args)
         if func is aten.lift_fresh.default:  # a literal: a fresh copy in every replay
             out = args[0].clone()
             tape.add(aten.clone.default, args, kwargs, out)
             return out
         for target in written(func, args):
             if tape.storage[tape.uid(target)] not in tape.made:
-                raise CannotSliceError(f"{func} writes to a tensor from outside the draw")
+                raise CannotSliceError(
+                    f"{func} writes to a tensor of shape {tuple(target.shape)} that lives outside "
+                    f"the model's run, a buffer or the data ({calling_line()})"
+                )
         key = None
         if is_random(func) and not draws_nothing(func, args):
             key = self._namer.next_key()
             out = self.draw(func, key, args, kwargs)
         else:
             out = func(*args, **kwargs)
-        tape.add(func, args, kwargs, out, key)
+        op = tape.add(func, args, kwargs, out, key)
+        if op.read is not None:
+            op.line = calling_line()
         return out
 
 
@@ -99,42 +121,96 @@ class _LeakWatch(TorchFunctionMode):
     def _note(self, name: str, tensor: torch.Tensor) -> None:
         tape = self._tape
         value = tensor.detach().clone()
-        tape.ops.append(Op(Leak(name), (), {}, (tape.uid(tensor),), (), None, (), None, (value,)))
+        leak = Op(Leak(name), (), {}, (tape.uid(tensor),), (), None, (), None, (value,))
+        leak.line = calling_line()
+        tape.ops.append(leak)
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
+        if func is torch.Tensor.data.__get__:  # shares memory behind dispatch's back
+            return args[0].detach()
         if name == "new_tensor" and len(args) > 1:
             for value in tree_flatten(args[1])[0]:
                 if isinstance(value, torch.Tensor):
                     self._note(name, value)
         elif name in _LEAKS and args and isinstance(args[0], torch.Tensor):
             self._note(name, args[0])
-        elif func in (torch.tensor, torch.as_tensor) and args and _holds_tensors(args[0]):
-            made = _stacked(args[0])
+        elif func in _CONVERSIONS and args and _holds_tensors(args[0]):
+            if func is not torch.tensor and isinstance(args[0], torch.Tensor):
+                return func(*args, **kwargs)
+            made = _stacked(args[0], args[0])
             wanted = {k: v for k, v in kwargs.items() if k in ("dtype", "device") and v is not None}
             return made.to(**wanted) if wanted else made
         elif func is torch.nn.functional.one_hot:
-            classes = args[1] if len(args) > 1 else kwargs.get("num_classes", -1)
-            if classes > 0:  # its range check reads values
-                steps = torch.arange(classes, device=args[0].device)
-                return (args[0].unsqueeze(-1) == steps).long()
-        return func(*args, **kwargs)
+            return _one_hot(*args, **kwargs)
+        before = len(self._tape.ops)
+        out = func(*args, **kwargs)
+        if len(self._tape.ops) > before and name not in _SHAPE_ONLY:
+            self._note_unseen(name, before, args[1:] if name.startswith("new_") else args, kwargs)
+        return out
+
+    def _note_unseen(self, name: str, before: int, args: Any, kwargs: Any) -> None:
+        """One-element tensors that no operation took were turned into numbers on the way."""
+        seen = {uid for op in self._tape.ops[before:] for uid in op.ins}
+        for value in tree_flatten((args, kwargs))[0]:
+            if not isinstance(value, torch.Tensor) or value.numel() != 1:
+                continue
+            if self._tape.uid(value) not in seen:
+                self._note(name, value)
+
+
+_CONVERSIONS = (torch.tensor, torch.as_tensor, torch.asarray)
 
 
 def _holds_tensors(data: Any) -> bool:
     return any(isinstance(x, torch.Tensor) for x in tree_flatten(data)[0])
 
 
-def _stacked(data: Any, inner: bool = False) -> torch.Tensor:
+def _stacked(data: Any, whole: Any) -> torch.Tensor:
     """``torch.tensor`` of nested lists with tensors in them, as operations."""
     if isinstance(data, torch.Tensor):
-        return data if inner else data.detach().clone()
+        return data.detach().clone() if data is whole else data.detach().reshape(())
     if isinstance(data, list | tuple):
-        return torch.stack([_stacked(x, inner=True) for x in data])
+        parts = [_stacked(part, whole) for part in data]
+        dtype = parts[0].dtype
+        for part in parts[1:]:
+            dtype = torch.promote_types(dtype, part.dtype)
+        return torch.stack([part.to(dtype) for part in parts])
     return torch.tensor(data)
+
+
+def _one_hot(tensor: torch.Tensor, num_classes: int = -1) -> torch.Tensor:
+    """As torch's, without its range check, which reads the values."""
+    if num_classes < 1:
+        return torch.nn.functional.one_hot(tensor, num_classes)
+    steps = torch.arange(num_classes, device=tensor.device)
+    return (tensor.unsqueeze(-1) == steps).long()
+
+
+def _refuse_hidden_writes(func: Any, args: tuple[Any, ...]) -> None:
+    """Batch norm in training mode changes its running statistics, which its schema hides."""
+    name = str(func._schema.name).split("::")[1]
+    if name in _BATCH_NORMS and args[5] and args[3] is not None:
+        raise CannotSliceError(
+            f"a batch norm in training mode changes its running statistics ({calling_line()})"
+        )
+
+
+_MACHINERY = ("/torch/", "/pyro/", "/pyro_posterior/sliced/", "/pyro_posterior/joint.py")
+
+
+def calling_line() -> str:
+    """``file.py:12`` of the innermost frame that is neither torch, Pyro nor the recorder."""
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        path = frame.f_code.co_filename.replace("\\", "/")
+        if not any(part in path for part in _MACHINERY) and not path.startswith("<"):
+            return f"{path.rsplit('/', 1)[-1]}:{frame.f_lineno}"
+        frame = frame.f_back
+    return "inside torch or Pyro"
 
 
 def record(
@@ -153,7 +229,8 @@ def record(
         if isinstance(value, torch.Tensor):
             if value.layout is not torch.strided:
                 raise CannotSliceError(f"an argument has layout {value.layout}")
-            tape.add_input(value)
+            if tape.known(value) is None:  # the same tensor may be given twice
+                tape.add_input(value)
     before = random_states()
     namer = sampler.namer()
     recorder = _Recorder(tape, namer, sampler.seed, draw, minibatch.index)
@@ -161,9 +238,14 @@ def record(
         _, trace = sampler.run(minibatch)
     values = {name: torch.as_tensor(trace.nodes[name]["value"]) for name in names}
     if random_states() != before:
-        raise CannotSliceError("the model uses Python's, NumPy's or an unseen torch random state")
+        raise CannotSliceError(
+            "the model or guide draws from Python's, NumPy's or an unseen torch random state"
+        )
     for uid, version in tape.versions.items():
         if tape.leaves[uid]._version != version:
-            raise CannotSliceError("a tensor from outside the draw changed in place")
+            raise CannotSliceError(
+                f"a tensor of shape {tuple(tape.leaves[uid].shape)} that lives outside the model's "
+                "run, a buffer or the data, changed in place"
+            )
     outputs = {name: tape.uid(value) for name, value in values.items()}
     return Record(tape, draw, minibatch, values, outputs)

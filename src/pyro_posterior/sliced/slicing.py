@@ -65,7 +65,7 @@ def slice_record(record: Record, names: tuple[str, ...]) -> Slice:
             if level & DRAW:
                 if any(tape.storage[uid] in of_sites for uid in op.ins):
                     raise CannotSliceError(
-                        f"Python reads a value that depends on a draw ({op.func}): "
+                        f"Python reads a value that depends on a draw ({op.func}, {op.line}): "
                         "the model's control flow may depend on it"
                     )
                 found.free_reads.append(op)
@@ -84,7 +84,25 @@ def slice_record(record: Record, names: tuple[str, ...]) -> Slice:
             found.guarded.append(op)
     found.ops.reverse()
     found.guarded.reverse()
+    _check_order(found)
     return found
+
+
+def _check_order(found: Slice) -> None:
+    """A level runs whole before the next, so what a later level read must not be written again."""
+    storage = found.tape.storage
+    readers: dict[int, int] = {}  # storage -> level of a reader that runs later
+    for op in found.ops:
+        level = found.level_of(op)
+        for uid in op.writes:
+            if readers.get(storage[uid], level) != level:
+                raise CannotSliceError(
+                    f"{op.func} changes a tensor of shape {found.tape.shapes[uid]} in place after "
+                    "something that depends on draws or data has read it"
+                )
+        for uid in op.ins:
+            if found.level(uid) != level:
+                readers[storage[uid]] = level
 
 
 class _Needs:

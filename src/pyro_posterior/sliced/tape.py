@@ -37,6 +37,7 @@ class Op:
     writes: tuple[int, ...]  # arguments written in place
     key: Key | None = None  # of a random operation
     read: Any = None  # what Python learnt of tensors here: a value or shapes; None: nothing
+    line: str = ""  # "file.py:12" of the code that learnt it
     level: int = 0  # class of the operation, on a tape of batched operations
 
     @property
@@ -153,7 +154,8 @@ class Tape:
             read = out
         elif _shape_depends_on_values(func, args):
             read = tuple(tuple(x.shape) for x in flat_out)
-        op = Op(func, ref_args, ref_kwargs, ins, tuple(outs), out_spec, writes, key, read, level)
+        op = Op(func, ref_args, ref_kwargs, ins, tuple(outs), out_spec, writes, key, read)
+        op.level = level
         self.ops.append(op)
         return op
 
