@@ -12,9 +12,9 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from toy_models import sample
 
 from pyro_posterior.errors import CannotSliceError
+from toy_models import sample
 
 Y = torch.linspace(0.5, 2.0, 6)
 

@@ -14,6 +14,7 @@ import torch
 from pyro.contrib.easyguide import EasyGuide
 from pyro.infer import SVI, Trace_ELBO
 from pyro.infer.autoguide.initialization import init_to_median
+
 from toy_models import sample
 
 X = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
