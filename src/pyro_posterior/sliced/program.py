@@ -420,8 +420,9 @@ def _agrees(got: torch.Tensor, want: torch.Tensor, *, exact: bool) -> bool:
         return bool(torch.equal(torch.nan_to_num(got), torch.nan_to_num(want)))
     if not want.numel():
         return True
-    if bool((got - want).abs_().max() <= TOLERANCE * want.abs().max()):  # False with any NaN
-        return True
+    largest = float(want.abs().max())  # not finite with any NaN or infinity
+    if math.isfinite(largest):
+        return bool((got - want).abs_().max() <= TOLERANCE * largest)
     finite = torch.isfinite(want)
     if not torch.equal(finite, torch.isfinite(got)):
         return False
