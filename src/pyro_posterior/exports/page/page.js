@@ -69,6 +69,13 @@
     }
   }
 
+  // Room for the numbers of an axis on the left.
+  function margin(values, top, bottom) {
+    const y = scale(values, bottom, top);
+    const texts = ticks(y.low, y.high, Math.max(2, (bottom - top) / 45)).map(number);
+    return 14 + 7.5 * Math.max(...texts.map((text) => text.length));
+  }
+
   function axisLeft(svg, y, left, right, top, bottom) {
     for (const value of ticks(y.low, y.high, Math.max(2, (bottom - top) / 45))) {
       svg.append(shape("line", { class: "grid", x1: left, x2: right, y1: y(value), y2: y(value) }));
@@ -77,13 +84,14 @@
   }
 
   function histogram(picture, name, width) {
-    const height = 260, left = 46, right = width - 12, top = 8, bottom = height - 26;
+    const height = 260, right = width - 12, top = 8, bottom = height - 26;
+    const counts = [0, Math.max(...picture.counts)], left = margin(counts, top, bottom);
     const ends = [picture.middle, picture.low || [], picture.high || []].flat();
     const svg = frame(width, height, `Histogram of the draws of ${name}: ` +
       `${picture.middle_name} ${number(picture.middle[0])}` +
       (picture.low ? `, ${picture.interval_name} ${number(picture.low[0])} to ${number(picture.high[0])}` : ""));
     const x = scale(picture.edges.concat(finite(ends)), left, right);
-    const y = scale([0, Math.max(...picture.counts)], bottom, top);
+    const y = scale(counts, bottom, top);
     axisBelow(svg, x, left, right, top, bottom);
     axisLeft(svg, y, left, right, top, bottom);
     picture.counts.forEach((count, i) => {
@@ -125,11 +133,11 @@
   }
 
   function profile(picture, name, width, say) {
-    const height = 280, left = 54, right = width - 12, top = 8, bottom = height - 42;
+    const height = 280, right = width - 12, top = 8, bottom = height - 42;
     const edges = picture.row_edges, total = edges[edges.length - 1];
     const svg = frame(width, height, `${middleText(picture)} of ${name} along ${picture.row_title}`);
     const all = finite([picture.middle, picture.low || [], picture.high || []].flat());
-    const y = scale(all.length ? all : [0, 1], bottom, top);
+    const left = margin(all, top, bottom), y = scale(all, bottom, top);
     const x = scale([0, Math.max(1, total - 1)], left, right);
     axisLeft(svg, y, left, right, top, bottom);
     for (const value of ticks(0, total - 1, Math.max(2, (right - left) / 75))) {
