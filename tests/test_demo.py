@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("scanpy")
+pytest.importorskip("zarr")
 
 from pyro_posterior.demo.counts import (
     load_reference,
@@ -19,6 +20,7 @@ from pyro_posterior.demo.counts import (
 )
 from pyro_posterior.demo.run import run_demo
 from pyro_posterior.errors import RequestError
+from pyro_posterior.posterior import Posterior
 
 
 def scaled_cells(counts: np.ndarray, per_cell: np.ndarray) -> SimpleNamespace:
@@ -83,3 +85,6 @@ def test_short_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with np.load(result.arrays) as arrays:
         np.testing.assert_array_equal(arrays["abundance/means"], means["abundance"])
         assert arrays["cells"].shape == (353,)
+    stored = Posterior.open(result.store)["post_sample_means"]["abundance"]
+    np.testing.assert_array_equal(stored, means["abundance"])
+    assert "<h1>Blood cells: the demo</h1>" in result.report.read_text(encoding="utf-8")

@@ -154,8 +154,8 @@ def export(options: argparse.Namespace) -> None:
 
 
 def demo(options: argparse.Namespace) -> None:
-    """Fit a small model, draw from it, and write a store and a report."""
-    from pyro_posterior.demo import run_demo
+    """Fit a model to counts of blood cells, draw from it, write a store, a report and a picture."""
+    from pyro_posterior.demo.run import run_demo
 
     run_demo(options.folder)
 
@@ -172,7 +172,7 @@ def _to_arviz(posterior: Posterior, output: str, options: argparse.Namespace) ->
 def _to_csv(posterior: Posterior, output: str, options: argparse.Namespace) -> None:
     from pyro_posterior.exports.pandas import to_pandas
 
-    to_pandas(posterior, options.site).to_csv(output)
+    to_pandas(posterior, options.site).to_csv(output, index=False)
 
 
 def _to_anndata(posterior: Posterior, output: str, options: argparse.Namespace) -> None:

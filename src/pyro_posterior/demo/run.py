@@ -23,6 +23,7 @@ from pyro_posterior.demo.report import (
     write_arrays,
     write_table,
 )
+from pyro_posterior.exports.report import write_report
 from pyro_posterior.posterior import Posterior
 from pyro_posterior.sampling import sample_posterior
 
@@ -39,6 +40,8 @@ class DemoResult:
     picture: Path
     table: Path
     arrays: Path
+    store: Path
+    report: Path
 
 
 def run_demo(
@@ -55,7 +58,8 @@ def run_demo(
     Parameters
     ----------
     folder
-        Where the picture, the table and the arrays go; made where it is absent.
+        Where the picture, the table, the arrays, the store and the report page go; made where it is
+        absent.
     num_samples
         Number of joint draws.
     steps
@@ -68,7 +72,7 @@ def run_demo(
     Raises
     ------
     MissingPackageError
-        scanpy or matplotlib is not installed.
+        scanpy, matplotlib or zarr is not installed.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -101,6 +105,8 @@ def run_demo(
             seed=seed,
             accelerator="cpu",
             engine=engine,
+            store=folder / "posterior.zarr",
+            overwrite=True,
             show_progress=show_progress,
         )
     print(
@@ -116,6 +122,8 @@ def run_demo(
         picture=folder / "abundance.png",
         table=folder / "abundance.csv",
         arrays=folder / "summaries.npz",
+        store=folder / "posterior.zarr",
+        report=write_report(posterior, folder / "report.html", title="Blood cells: the demo"),
     )
     write_table(posterior, reference, result.table)
     write_arrays(posterior, reference, result.arrays)
@@ -148,7 +156,7 @@ def _tell(result: DemoResult) -> None:
     for line in confusions(verdict, result.reference):
         print(f"  {line}")
     print(f"peak memory {peak_memory() / 2**30:.2f} GiB (whole process, libraries included)")
-    for path in (result.picture, result.table, result.arrays):
+    for path in (result.picture, result.table, result.arrays, result.store, result.report):
         print(f"wrote {path}")
 
 
