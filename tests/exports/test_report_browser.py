@@ -52,7 +52,7 @@ def report(tmp_path_factory):
     draws = {
         "scale": rng.gamma(2.0, size=300),
         "weights": rng.normal(size=(300, 12)) + np.linspace(-3, 3, 12),
-        "curve": rng.normal(size=(300, 900)) + np.sin(np.linspace(0, 9, 900)),
+        "curve": rng.normal(size=(300, 2500)) + np.sin(np.linspace(0, 9, 2500)),
         "loads": rng.gamma(1.0, size=(300, 100, 30)) * rng.gamma(1.0, size=(100, 30)),
         NASTY: rng.normal(size=(300, 2)),
         "bad": np.full((300, 3), np.nan),
@@ -152,7 +152,7 @@ def test_pictures_by_kind(page):
     assert len(weights.find_elements("css selector", "details tbody tr")) == 12
     curve = picture_of(page, "curve")
     assert len(curve.find_elements("css selector", "svg polygon.band")) == 1
-    assert "Down-sampled to 400 blocks" in curve.text
+    assert "Down-sampled to 1,000 blocks" in curve.text
     assert "No finite values." in picture_of(page, "bad").text
     assert NASTY in picture_of(page, NASTY).text
 

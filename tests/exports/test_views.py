@@ -86,3 +86,24 @@ def test_nothing_shaped_as_the_site_is_an_error(draws):
         posterior[name] = {"z": posterior[name]["z"].sum()}
     with pytest.raises(RequestError, match="'z' has neither draws nor a summary"):
         SiteView(posterior, "z")
+
+
+def test_draws_are_read_in_pieces_too(draws, monkeypatch):
+    class Lazy:
+        shape, largest = draws.shape, 0
+
+        def __len__(self):
+            return len(draws)
+
+        def __getitem__(self, index):
+            Lazy.largest = max(Lazy.largest, draws[index].size)
+            return draws[index]
+
+    monkeypatch.setattr(views, "_PIECE", 1000)
+    posterior = made({"z": draws}, keep=True)
+    for name in list(posterior):
+        del posterior[name]
+    posterior["posterior_samples"] = {"z": Lazy()}
+    figures = SiteView(posterior, "z").figures()
+    assert 0 < Lazy.largest <= 1000
+    assert figures.middle_high == draws.mean(0).max()

@@ -24,6 +24,7 @@ from pyro_posterior.posterior import Posterior
 
 _ALL_CELLS = 200_000  # heat map cells in the page, over all sites
 _SITE_CELLS = 4096  # and of one site, at most
+_SITE_POINTS = 1000  # points of a profile
 _DASH = "–"
 
 #: Columns of the table of sites: heading, explanation, whether its cells are numbers.
@@ -138,7 +139,9 @@ def _look(posterior: Posterior, site: Site, cells: int) -> tuple[SiteFigures, di
         count = int(posterior.nonfinite.get(site.name, 0))
         note = {"kind": "empty", "note": str(error)}
         return SiteFigures(None, None, None, None, count), note
-    return view.figures(), embedded(make_picture(view, max_cells=cells))
+    return view.figures(), embedded(
+        make_picture(view, max_cells=cells, max_points=min(_SITE_POINTS, cells))
+    )
 
 
 # ------------------------------------------------------------------------------------------- pictures

@@ -81,7 +81,12 @@ class SiteView:
         if not self.shape:
             yield self._read(())
             return
-        step = max(1, _PIECE // max(1, self.size // max(1, self.shape[0])))
+        read = self.size // max(
+            1, self.shape[0]
+        )  # values of one row, of all draws if these are read
+        if self._draws is not None and self._reads_draws:
+            read *= len(self._draws)
+        step = max(1, _PIECE // max(1, read))
         for low in range(0, self.shape[0], step):
             yield self._read((slice(low, low + step),))
 
@@ -149,7 +154,7 @@ class SiteView:
         self, index: tuple[slice, ...]
     ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
         draws = None
-        if self._draws is not None and (self._middle_key is None or self._needs_draws):
+        if self._draws is not None and self._reads_draws:
             draws = np.asarray(self._draws[(slice(None), *index)], dtype=np.float64)
         if self._middle_key is not None:
             middle = _floats(self._summaries[self._middle_key], index)
@@ -167,8 +172,11 @@ class SiteView:
         return middle, low, high
 
     @property
-    def _needs_draws(self) -> bool:
-        return self.interval is not None and self._interval_keys is None
+    def _reads_draws(self) -> bool:
+        """Whether middle or interval come from the draws."""
+        return self._middle_key is None or (
+            self.interval is not None and self._interval_keys is None
+        )
 
 
 def _floats(array: Any, index: tuple[slice, ...]) -> np.ndarray:
