@@ -13,7 +13,7 @@ BATCH_SIZES = [None, 22, 7, 1]  # all at once (two ways), a last batch of one, o
 @pytest.mark.parametrize("batch_size", BATCH_SIZES)
 def test_conjugate_normal(engine, batch_size):
     # The loop is slow in minibatches of one: fewer draws, wider bounds.
-    num = 4000 if engine == "sliced" else {None: 2000, 22: 2000, 7: 800, 1: 100}[batch_size]
+    num = 4000 if engine == "sliced" else {None: 1000, 22: 1000, 7: 300, 1: 48}[batch_size]
     toy = ConjugateNormal()
     posterior = sample(
         toy.model, toy.guide, toy.data, batch_size=batch_size, num_samples=num, engine=engine
@@ -53,7 +53,7 @@ def test_globals_do_not_depend_on_the_minibatches(engine):
 @pytest.mark.parametrize("batch_size", [None, 3])
 def test_beta_binomial(engine, batch_size):
     stats = pytest.importorskip("scipy.stats")
-    toy, num = BetaBinomial(), 1000
+    toy, num = BetaBinomial(), 1000 if engine == "sliced" else 400
     posterior = sample(
         toy.model, toy.guide, toy.k, batch_size=batch_size, num_samples=num, engine=engine
     )

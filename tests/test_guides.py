@@ -56,7 +56,7 @@ def fit(guide, steps=30, loss=None, model=model, data=(Y,)):
     return guide
 
 
-def draws_of(guide, engine, model=model, data=(Y,), num_samples=400, **options):
+def draws_of(guide, engine, model=model, data=(Y,), num_samples=240, **options):
     """Draws of one fitted guide, after the joint draw was found to be one."""
     posterior = sample(
         model,
@@ -116,7 +116,7 @@ def test_auto_delta(engine):
 
 def test_auto_iaf_normal(engine):
     guide = fit(AutoIAFNormal(model, hidden_dim=[16]))
-    _assert_moments(draws_of(guide, engine, num_samples=600), _by_pyro(guide, model, 600))
+    _assert_moments(draws_of(guide, engine, num_samples=300), _by_pyro(guide, model, 300))
 
 
 def test_auto_laplace(engine):
@@ -131,7 +131,7 @@ def test_auto_structured(engine):
         conditionals={"scale": "normal", "z": "normal"},
         dependencies={"z": {"scale": "linear"}},
     )
-    _assert_moments(draws_of(fit(guide), engine, num_samples=600), _by_pyro(guide, model, 600))
+    _assert_moments(draws_of(fit(guide), engine, num_samples=300), _by_pyro(guide, model, 300))
 
 
 def test_auto_gaussian(engine):
@@ -143,8 +143,8 @@ def test_auto_gaussian(engine):
 
     guide = AutoGaussian(gaussian, backend="dense")
     fit(guide, model=gaussian)
-    draws = draws_of(guide, engine, model=gaussian, num_samples=600)
-    _assert_moments(draws, _by_pyro(guide, gaussian, 600))
+    draws = draws_of(guide, engine, model=gaussian, num_samples=300)
+    _assert_moments(draws, _by_pyro(guide, gaussian, 300))
 
 
 def _mixture(y):
@@ -190,7 +190,7 @@ def test_messenger_guides(engine, make):
     guide = make(model)
     guide(Y)
     fit(guide)
-    _assert_moments(draws_of(guide, engine, num_samples=600), _by_pyro(guide, model, 600))
+    _assert_moments(draws_of(guide, engine, num_samples=300), _by_pyro(guide, model, 300))
 
 
 @pytest.mark.parametrize("make", [AutoNormalMessenger, AutoHierarchicalNormalMessenger])

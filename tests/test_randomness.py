@@ -195,9 +195,14 @@ def test_random_states_are_put_back():
 
 def test_random_states_are_put_back_after_an_error():
     before = random_states()
-    with pytest.raises(KeyError), untouched_random_state():
-        torch.randn(3), np.random.rand(3), random.random()
-        raise KeyError
+
+    def within():
+        with untouched_random_state():
+            torch.randn(3), np.random.rand(3), random.random()
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        within()
     assert random_states() == before
 
 
