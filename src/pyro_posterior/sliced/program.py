@@ -153,6 +153,7 @@ class SlicedProgram:
         self._compiled: dict[tuple[Signature, tuple[str, ...]], list[Compiled]] = {}
         self._records: dict[tuple[int, Signature], list[Record]] = {}
         self._given_up = False
+        self._several = True  # minibatches, so that globals are worth keeping
         self.batched = True
         self.chunk = SLAB
         self.workers = 1
@@ -168,6 +169,7 @@ class SlicedProgram:
     def start(self, first: Minibatch, last: Minibatch) -> None:
         """Record and check on the first and last minibatch; choose tier and chunk."""
         ends = [first] if last.index == first.index else [first, last]
+        self._several = len(ends) == 2
         draws = sorted({0, self._num_samples - 1, *((self._num_samples // 2,) * (len(ends) < 2))})
         records = [self._record(end, draw) for end in ends for draw in draws]
         cuts = [slice_record(found, self._names) for found in records]
@@ -352,10 +354,12 @@ class SlicedProgram:
                 [compiled.run(prologue, seed, draw, minibatch.index) for draw in draws]
             )
         chunk = compiled.chunk
-        if not compiled.kept:  # the first chunk tells how large the globals are
-            compiled.run(prologue, seed, 0, minibatch.index, keep=True)
-        chunks = math.ceil(self._num_samples / chunk)
-        keep = compiled.globals_bytes() * chunks <= KEPT_GLOBALS_BYTES
+        keep = self._several and any(name in self._sampler_local for name in names)
+        if keep:
+            if not compiled.kept:  # the first chunk tells how large the globals are
+                compiled.run(prologue, seed, 0, minibatch.index, keep=True)
+            chunks = math.ceil(self._num_samples / chunk)
+            keep = compiled.globals_bytes() * chunks <= KEPT_GLOBALS_BYTES
 
         def draw(draws: range) -> Block:
             block: Block = {}
