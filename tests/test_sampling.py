@@ -323,7 +323,6 @@ def test_a_guide_that_was_never_run_is_set_up_and_told(engine, toy, caplog):
     assert_same(one, sample(toy.model, make(), toy.data, **_options(engine)))
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's own
 def test_non_finite_draws_are_counted_and_told_once(engine, caplog):
     def model(y):
         pyro.sample("fine", dist.Normal(y.new_tensor(0.0), 1.0))
