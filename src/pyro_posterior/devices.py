@@ -41,6 +41,7 @@ def resolve_device(
             )
     index = _index(device)
     if index is None:
+        assert not isinstance(device, int)
         return _named(accelerator, device)
     if accelerator == "cpu":
         return torch.device("cpu")
@@ -66,7 +67,7 @@ def _index(device: Any) -> int | str | None:
         if device == "auto":
             return "auto"
         return int(device) if device.isdigit() else None
-    if isinstance(device, numbers.Integral) and not isinstance(device, bool) and device >= 0:
+    if isinstance(device, numbers.Integral) and not isinstance(device, bool) and int(device) >= 0:
         return int(device)
     raise RequestError(
         f"device={device!r} is not a device: give an index from 0 on, a name such as 'cuda:0', "

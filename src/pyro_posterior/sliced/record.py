@@ -111,6 +111,10 @@ class _Recorder(KeyedDraws):
         return out
 
 
+# ``tensor.data``, as torch hands it to a function mode.
+_READ_DATA: Any = vars(torch._C.TensorBase)["data"].__get__
+
+
 class _LeakWatch(TorchFunctionMode):
     """Notes reads that bypass dispatch, and rewrites two functions that read values needlessly."""
 
@@ -130,7 +134,7 @@ class _LeakWatch(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
-        if func is torch.Tensor.data.__get__:  # shares memory behind dispatch's back
+        if func == _READ_DATA:  # shares memory behind dispatch's back
             return args[0].detach()
         if name == "new_tensor" and len(args) > 1:
             for value in tree_flatten(args[1])[0]:

@@ -97,7 +97,7 @@ def _check_order(found: Slice) -> None:
         for uid in op.writes:
             if readers.get(storage[uid], level) != level:
                 raise CannotSliceError(
-                    f"{op.func} changes a tensor of shape {found.tape.shapes[uid]} in place after "
+                    f"{op.func} changes a tensor of shape {found.tape.layouts[uid][0]} in place after "
                     "something that depends on draws or data has read it"
                 )
         for uid in op.ins:
