@@ -225,6 +225,7 @@ def run(
         "info": _info(time.perf_counter() - started),
     }
     results = kept.finish(record)
+    plan = replace(plan, engine=program.tier)  # it may have changed on the way
     _warn_nonfinite(kept.nonfinite, plan)
     return Posterior(results, plan, nonfinite=kept.nonfinite, coords=coords, **record)
 

@@ -70,7 +70,7 @@ def test_no_chunk_lies_in_two_segments(draws, rows, obs, values, with_draws):
 
 
 def test_draws_are_cut_before_rows():
-    assert chunk_shape((1000, 100_000, 20), 4, 1, 500, True) == (333, 500, 20)
+    assert chunk_shape((1000, 100_000, 20), 4, 1, 500, True) == (250, 500, 20)
 
 
 @pytest.mark.parametrize(

@@ -100,15 +100,21 @@ def chunk_shape(
         return math.ceil(math.prod(chunk) * itemsize / CHUNK_BYTES)
 
     if draws and parts() > 1:
-        chunk[0] = max(1, chunk[0] // parts())
+        chunk[0] = _even(chunk[0], parts())
     if axis is not None and parts() > 1:
         alone = rows >= shape[axis]
         wanted = max(1, chunk[axis] // parts())
         chunk[axis] = wanted if alone else _divisor(rows, wanted)
     for other in range(draws, len(chunk)):
         if other != axis and parts() > 1:
-            chunk[other] = max(1, chunk[other] // parts())
+            chunk[other] = _even(chunk[other], parts())
     return tuple(chunk)
+
+
+def _even(length: int, parts: int) -> int:
+    """Length of at least so many parts that are nearly equal: a chunk takes its full room on disk."""
+    at_most = max(1, length // parts)
+    return math.ceil(length / math.ceil(length / at_most))
 
 
 def _divisor(number: int, at_most: int) -> int:

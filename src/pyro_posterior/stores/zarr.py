@@ -20,7 +20,15 @@ import numpy as np
 from pyro_posterior.contracts import Results, RunPlan, Site
 from pyro_posterior.errors import StoreError
 from pyro_posterior.labels import dim_coords, dim_lengths, obs_dim, site_dims
-from pyro_posterior.stores.files import PARTIAL, free_bytes, in_words, remove_partials, write_whole
+from pyro_posterior.stores.behind import OneBehind
+from pyro_posterior.stores.files import (
+    PARTIAL,
+    free_bytes,
+    in_words,
+    remove_partials,
+    sync_folder,
+    write_whole,
+)
 from pyro_posterior.stores.header import KEY, differences, make_header, plan_of, read_header
 from pyro_posterior.stores.layout import (
     Segments,
@@ -42,6 +50,9 @@ from pyro_posterior.stores.reading import (
 )
 
 logger = logging.getLogger(__name__)
+
+#: Segments of more bytes are written while nothing else is drawn, so that memory holds one of them.
+BESIDE_BYTES = 200_000_000
 
 
 def seed_of_unfinished(path: str | Path) -> int | None:
@@ -124,7 +135,10 @@ class _Open:
 
 
 class ZarrStore:
-    """Pieces are gathered until a segment is whole, then written, marked and freed."""
+    """Pieces are gathered until a segment is whole, then written, marked and freed.
+
+    A segment is written while the next one is drawn.
+    """
 
     def __init__(self, path: Path, plan: RunPlan, segments: Segments, marks: np.ndarray) -> None:
         self.path = path
@@ -135,6 +149,7 @@ class ZarrStore:
         self._dims = site_dims(plan)
         self.nonfinite: dict[str, int] = {}
         self._open: dict[int, _Open] = {}
+        self._behind = OneBehind()
         self._nonfinite = np.zeros((segments.count, len(plan.sites)), np.int64)
         self._arrays: dict[tuple[str, ...], Any] = {}
 
@@ -152,7 +167,12 @@ class ZarrStore:
         return not all(self._marks[number] for number in self._segments.of_minibatch(index))
 
     def describe(self) -> str:
-        """What is kept, and how to go on."""
+        """What is kept, and how to go on; what is being written is waited for."""
+        with contextlib.suppress(Exception):  # an error of its own, which the caller has or gets
+            self._behind.close()
+        return self._state()
+
+    def _state(self) -> str:
         if self._marks.all():
             return f"the store {str(self.path)!r} is complete"
         return (
@@ -208,13 +228,23 @@ class ZarrStore:
             self._nonfinite[number, column] += nonfinite.get(site.name, 0)
 
     def _write(self, number: int, pieces: Results) -> None:
+        """Write one segment, beside what comes next if it is not too large."""
+        size = sum(piece.nbytes for arrays in pieces.values() for piece in arrays.values())
+        if size > BESIDE_BYTES:
+            self._behind.wait()
+            self._write_now(number, pieces)
+        else:
+            self._behind.do(self._write_now, number, pieces)
+
+    def _write_now(self, number: int, pieces: Results) -> None:
         """Write one segment; its completion mark comes last."""
-        with _telling(self.path, "write to", self.describe):
+        with _telling(self.path, "write to", self._state):
             for result, arrays in pieces.items():
                 for name, piece in arrays.items():
                     self._write_piece(number, result, self._sites[name], np.asarray(piece))
             self._segment_array("nonfinite")[number] = self._nonfinite[number]
             self._segment_array("done")[number] = 1
+            sync_folder(self.path / SEGMENTS / "done" / "c")
         self._marks[number] = True
 
     def _write_piece(self, number: int, result: str, site: Site, piece: np.ndarray) -> None:
@@ -290,11 +320,12 @@ class ZarrStore:
         StoreError
             Segments are missing (another process has them), or what was written cannot be read.
         """
+        self._behind.close()
         self._marks = read_marks(self.path, self._segments)
         if not self._marks.all():
-            raise StoreError(f"not everything is there yet: {self.describe()}")
+            raise StoreError(f"not everything is there yet: {self._state()}")
         if not is_closed(self.path):
-            with _telling(self.path, "close", self.describe):
+            with _telling(self.path, "close", self._state):
                 remove_partials(self.path)
                 _consolidate(self.path, self._plan.result_names)
                 _make_group(self.path / RUN, record)
