@@ -206,6 +206,18 @@ def test_arviz_groups_and_attributes(posterior):
     assert az.summary(data, var_names=["z"], kind="stats").shape[0] == 22
 
 
+def test_arviz_without_inference_data_gets_a_tree(posterior, monkeypatch):
+    arviz = pytest.importorskip("arviz")
+    xarray = pytest.importorskip("xarray")
+    from pyro_posterior.exports.arviz import to_arviz
+
+    monkeypatch.delattr(arviz, "InferenceData", raising=False)  # as in ArviZ 1.x
+    tree = to_arviz(posterior)
+    assert isinstance(tree, xarray.DataTree)
+    assert set(tree.children) == {"posterior", "observed_data"}
+    assert tree["posterior"]["z"].dims == ("chain", "draw", "obs")
+
+
 def test_arviz_needs_draws():
     pytest.importorskip("arviz")
     from pyro_posterior.exports.arviz import to_arviz
