@@ -175,11 +175,7 @@ class SlicedProgram:
         cuts = [slice_record(found, self._names) for found in records]
         if any(cut.free_reads for cut in cuts):
             records, cuts = self._more_records(records, cuts, first)
-        for found, cut in zip(records, cuts, strict=True):
-            if signature(found.minibatch) == signature(first):
-                difference = same_slice(cuts[0], cut)
-                if difference:
-                    raise CannotSliceError(f"two draws are not the same program: {difference}")
+        _agree(records, cuts)
         self._choose_chunk(cuts[0], records[0])
         scopes = {tuple(names) for names in self._groups()}
         try:
@@ -399,6 +395,22 @@ class SlicedProgram:
                     graph: Any = getattr(compiled.graphs, title).graph
                     lines += [f"# {title}", *(f"  {n.format_node()}" for n in graph.nodes)]
         return "\n".join(lines)
+
+
+def _agree(records: Sequence[Record], cuts: Sequence[Slice]) -> None:
+    """Draws of one minibatch, and minibatches of which Python read the same, are one program."""
+    seen: dict[Any, Slice] = {}
+    for found, cut in zip(records, cuts, strict=True):
+        reads = tuple(_as_read(op.read) for op in cut.guarded if op.read is not None)
+        for key in (found.minibatch.index, (signature(found.minibatch), reads)):
+            if difference := same_slice(seen.setdefault(key, cut), cut):
+                raise CannotSliceError(f"two draws are not the same program: {difference}")
+
+
+def _as_read(read: Any) -> Any:
+    """What Python read, in full and hashable."""
+    flat = tree_flatten(read)[0]
+    return tuple(repr(x.tolist() if isinstance(x, torch.Tensor) else x) for x in flat)
 
 
 def _all_changed(cuts: Sequence[Slice]) -> bool:

@@ -1,0 +1,180 @@
+"""One recording serves the minibatches it fits; others are recorded again, a bounded number of times."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+from pyro_posterior.contracts import Minibatch, Site
+from pyro_posterior.errors import CannotSliceError
+from pyro_posterior.joint import JointSampler
+from pyro_posterior.sliced.program import SlicedProgram, build_sliced
+from toy_models import sample
+
+CPU = torch.device("cpu")
+Z = Site("z", "latent", "local", (4,), torch.float32, batch_axis=-1)
+OUT = Site("out", "deterministic", "local", (4,), torch.float32, batch_axis=-1)
+
+
+def with_out(value: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Callable[..., None]:
+    """A model with a local site ``z`` and ``out`` computed from it and the data."""
+
+    def model(x: torch.Tensor, *others: Any) -> None:
+        with pyro.plate("obs", 100, subsample=torch.arange(len(x))):
+            z = pyro.sample("z", dist.Normal(x, 1.0))
+            pyro.deterministic("out", value(x, z))
+
+    return model
+
+
+def program_of(
+    model: Callable[..., Any], batches: list[Minibatch], *, strict: bool = True
+) -> SlicedProgram:
+    sampler = JointSampler(model, model, 11, "obs")
+    ends = (batches[0], batches[-1])
+    return build_sliced(sampler, ends, (Z, OUT), 20, device=CPU, strict=strict)
+
+
+def minibatches(*data: torch.Tensor) -> list[Minibatch]:
+    return [Minibatch(i, (x,)) for i, x in enumerate(data)]
+
+
+def agrees(program: SlicedProgram, model: Callable[..., Any], minibatch: Minibatch) -> bool:
+    sampler = JointSampler(model, model, 11, "obs")
+    draw = program.on(minibatch, (Z, OUT))
+    block = draw(range(0, program.chunk))
+    for row in (0, 3, 7):
+        values = sampler.values(minibatch, row, ("z", "out"))
+        for name, value in values.items():
+            torch.testing.assert_close(block[name][row], value, rtol=1e-5, atol=1e-6)
+    return True
+
+
+def positive(size: int, seed: int) -> torch.Tensor:
+    return torch.rand(size, generator=torch.Generator().manual_seed(seed)) + 0.1
+
+
+def test_one_recording_serves_minibatches_of_one_shape() -> None:
+    model = with_out(lambda x, z: z * x.sum())
+    batches = minibatches(*(positive(4, i) for i in range(6)))
+    program = program_of(model, batches)
+    before = program.recordings
+    assert before == 4
+    assert all(agrees(program, model, batch) for batch in batches)
+    assert program.recordings == before
+
+
+def test_another_shape_is_recorded_for_itself() -> None:
+    model = with_out(lambda x, z: z * x.sum())
+    batches = minibatches(positive(4, 0), positive(7, 1), positive(4, 2), positive(1, 3))
+    program = program_of(model, batches)
+    assert all(agrees(program, model, batch) for batch in batches)
+    before = program.recordings
+    assert agrees(program, model, batches[1])
+    assert program.recordings == before
+
+
+def test_a_value_read_from_the_data_is_a_guard() -> None:
+    model = with_out(lambda x, z: z * 2 if x[0] > 0 else z - 1)
+    batches = minibatches(positive(4, 0), -positive(4, 1), positive(4, 2))
+    program = program_of(model, batches)
+    assert all(agrees(program, model, batch) for batch in batches)
+    assert "guards" in program.describe()
+
+
+def test_guards_that_differ_while_the_slice_does_not_cost_one_recording_each() -> None:
+    def value(x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        for one in x:
+            if one > 0.5:  # of no consequence
+                pass
+        return z * 3
+
+    model = with_out(value)
+    batches = minibatches(*(positive(4, i) for i in range(9)))
+    program = program_of(model, batches)
+    before = program.recordings
+    assert all(agrees(program, model, batch) for batch in batches)
+    assert program.recordings - before <= 7
+    assert program.tier == "batched slice"
+
+
+def test_sizes_that_depend_on_the_data_are_guarded() -> None:
+    model = with_out(lambda x, z: z * x[x > 0.6].sum() + torch.zeros(len(x.nonzero())))
+    batches = minibatches(*(positive(4, i) for i in range(5)))
+    program = program_of(model, batches, strict=False)
+    assert all(agrees(program, model, batch) for batch in batches)
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_many_different_slices_end_in_the_loop(
+    strict: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = with_out(lambda x, z: z * float(x[0]))
+    batches = minibatches(*(positive(4, i) for i in range(9)))
+    program = program_of(model, batches, strict=strict)
+    if strict:
+        with pytest.raises(CannotSliceError, match="different programs"):
+            [program.on(batch, (Z, OUT)) for batch in batches]
+        return
+    with caplog.at_level(logging.INFO, logger="pyro_posterior"):
+        assert all(agrees(program, model, batch) for batch in batches)
+    lines = [r for r in caplog.records if "with the loop" in r.getMessage()]
+    assert len(lines) == 1
+
+
+def test_data_turned_into_numpy_serve_their_own_minibatch_only() -> None:
+    model = with_out(lambda x, z: z * torch.from_numpy(x.numpy() * 2))
+    batches = minibatches(*(positive(4, i) for i in range(3)))
+    program = program_of(model, batches)
+    assert all(agrees(program, model, batch) for batch in batches)
+
+
+@pytest.mark.parametrize(
+    "others", [(1, 2), ("a", "b"), (np.zeros(2000), np.r_[np.zeros(1000), 1, np.zeros(999)])]
+)
+def test_arguments_that_are_no_tensors_are_part_of_the_program(others: Any) -> None:
+    def model(x: torch.Tensor, other: Any) -> None:
+        factor = float(np.sum(other)) if not isinstance(other, str) else ord(other)
+        with pyro.plate("obs", 100, subsample=torch.arange(len(x))):
+            z = pyro.sample("z", dist.Normal(x, 1.0))
+            pyro.deterministic("out", z * (factor + 1))
+
+    batches = [Minibatch(i, (positive(4, i), other)) for i, other in enumerate(others)]
+    program = program_of(model, batches)
+    assert all(agrees(program, model, batch) for batch in batches)
+
+
+def test_one_tensor_given_twice_is_not_two() -> None:
+    def model(x: torch.Tensor, other: torch.Tensor) -> None:
+        with pyro.plate("obs", 100, subsample=torch.arange(len(x))):
+            z = pyro.sample("z", dist.Normal(x, 1.0))
+            pyro.deterministic("out", z + other)
+
+    x = positive(4, 0)
+    batches = [Minibatch(0, (x, x)), Minibatch(1, (positive(4, 1), positive(4, 2)))]
+    program = program_of(model, batches)
+    assert all(agrees(program, model, batch) for batch in batches)
+
+
+def test_a_later_minibatch_that_needs_the_loop_gets_it_and_the_numbers_stay() -> None:
+    def value(x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        if x[0] > 5:
+            return z * float(z[0])
+        return z * 2
+
+    model = with_out(value)
+    data = torch.cat([positive(4, 0), positive(4, 1) + 6, positive(4, 2)])
+    options: dict[str, Any] = {"num_samples": 20, "batch_size": 4, "return_samples": True}
+    loop = sample(model, model, (data,), engine="loop", **options)
+    auto = sample(model, model, (data,), engine="auto", **options)
+    for name, draws in loop["posterior_samples"].items():
+        np.testing.assert_allclose(auto["posterior_samples"][name], draws, rtol=1e-5, atol=1e-6)
+    with pytest.raises(CannotSliceError, match="depends on a draw"):
+        sample(model, model, (data,), engine="sliced", **options)
