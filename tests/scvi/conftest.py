@@ -57,7 +57,7 @@ def reference():
         RegressionModel.setup_anndata(adata, batch_key="batch", labels_key="labels")
         seeded(0)
         model = RegressionModel(adata)
-        model.train(max_epochs=60, batch_size=None, **QUIET)
+        model.train(max_epochs=40, batch_size=None, **QUIET)
     return model
 
 
@@ -80,5 +80,5 @@ def cell2location(reference):
         model = Cell2location(
             spots, cell_state_df=signatures, N_cells_per_location=8, detection_alpha=20
         )
-        model.train(max_epochs=200, batch_size=None, **QUIET)
+        model.train(max_epochs=80, batch_size=None, **QUIET)
     return model

@@ -64,9 +64,9 @@ def test_means_and_sds_are_those_of_scvi_tools(model, engine):
     theirs = trained(TheirRegressionModel, model.module.model.per_cell)
     theirs.module.load_state_dict(model.module.state_dict())
     seeded(5)
-    expected = theirs.sample_posterior(num_samples=200, batch_size=15, return_samples=True)
+    expected = theirs.sample_posterior(num_samples=120, batch_size=15, return_samples=True)
     ours = model.sample_posterior(
-        num_samples=200, batch_size=15, return_samples=True, seed=4, engine=engine,
+        num_samples=120, batch_size=15, return_samples=True, seed=4, engine=engine,
         show_progress=False,
     )  # fmt: skip
     assert set(ours) == set(expected)

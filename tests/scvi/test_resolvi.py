@@ -83,7 +83,7 @@ def test_its_own_methods_draw_with_ours(resolvi, engine_for_all):
     with use_in(type(resolvi)):
         soft = resolvi.predict(soft=True, num_samples=4, batch_size=20)
         labels = resolvi.predict(indices=[4, 2, 2], soft=False, num_samples=2)
-        abundance = resolvi.get_neighbor_abundance(batch_size=60, n_samples=2)
+        abundance = resolvi.get_neighbor_abundance(batch_size=260, n_samples=2)
         niche = resolvi.get_neighbor_abundance(
             indices=[7, 1], n_samples=3, return_mean=False, return_numpy=True
         )
