@@ -485,7 +485,10 @@ def _durable_class() -> Any:
 
     class DurableStore(LocalStore):
         async def set(self, key: str, value: Any) -> None:
-            await asyncio.to_thread(write_whole, self.root / key, value.to_bytes())
+            content = (
+                value.as_buffer_like() if hasattr(value, "as_buffer_like") else value.to_bytes()
+            )
+            await asyncio.to_thread(write_whole, self.root / key, content)
 
     return DurableStore
 
