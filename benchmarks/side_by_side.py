@@ -29,6 +29,8 @@ def main() -> None:
     args = _arguments()
     known = {case.name: case for case in CASES}
     cases = [known[name] for name in args.case] or list(CASES)
+    if args.cpus:
+        cases = [replace(case, cpus=args.cpus) for case in cases]
     if args.quick:
         cases = [_smaller(case) for case in cases]
     given = {"scvi": args.python_scvi, "numpyro": args.python_numpyro}
@@ -141,6 +143,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a tenth of the size, one run each")
     parser.add_argument("--profile", action="store_true", help="where our time goes, by stage")
     parser.add_argument("--runs", type=int, default=3, help="runs of each side (3)")
+    parser.add_argument("--cpus", type=int, help="CPUs (and threads) of every run")
     parser.add_argument("--theirs", type=int, help="runs of the other sides, where fewer will do")
     parser.add_argument("--record", type=Path, help="file that keeps runs; those in it count")
     for name in PACKAGES:

@@ -20,6 +20,7 @@ class Measured:
     """What one call cost."""
 
     seconds: float
+    cpu_seconds: float  # of all threads
     peak_mib: float  # highest resident memory during the call, less that before it
 
 
@@ -32,12 +33,12 @@ def measured(call: Callable[[], Any]) -> Measured:
     except OSError:
         return _measured_by_looking(call)
     before = _kib("VmRSS")
-    started = time.perf_counter()
+    started, worked = time.perf_counter(), time.process_time()
     result = call()
-    seconds = time.perf_counter() - started
+    seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - worked
     peak = _kib("VmHWM")
     del result
-    return Measured(seconds, (peak - before) / 1024)
+    return Measured(seconds, cpu_seconds, (peak - before) / 1024)
 
 
 def _measured_by_looking(call: Callable[[], Any]) -> Measured:
@@ -52,15 +53,15 @@ def _measured_by_looking(call: Callable[[], Any]) -> Measured:
 
     thread = threading.Thread(target=look)
     thread.start()
-    started = time.perf_counter()
+    started, worked = time.perf_counter(), time.process_time()
     try:
         result = call()
-        seconds = time.perf_counter() - started
+        seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - worked
     finally:
         done.set()
         thread.join()
     del result
-    return Measured(seconds, (peak - before) / 1024)
+    return Measured(seconds, cpu_seconds, (peak - before) / 1024)
 
 
 def _kib(field: str) -> int:

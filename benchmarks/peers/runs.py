@@ -35,6 +35,7 @@ class Run:
     """What one process reported."""
 
     seconds: float
+    cpu_seconds: float
     peak_mib: float
     notes: Mapping[str, Any] = field(default_factory=dict)
 

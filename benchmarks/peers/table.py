@@ -9,7 +9,16 @@ from statistics import median
 from peers.cases import Case
 from peers.runs import Record, Run, Side
 
-HEAD = ("run", "runs", "seconds (median, range)", "peak MiB", "theirs / ours", "memory / ours")
+HEAD = (
+    "run",
+    "runs",
+    "seconds (median, range)",
+    "CPU seconds",
+    "peak MiB",
+    "theirs / ours",
+    "CPU / ours",
+    "memory / ours",
+)
 
 
 @dataclass(frozen=True)
@@ -17,13 +26,15 @@ class Cost:
     """Medians of the runs of one side."""
 
     seconds: float
+    cpu_seconds: float
     peak_mib: float
 
 
 def cost_of(side: Side, runs: Sequence[Run]) -> Cost:
     """Medians; seconds multiplied where the side was measured on fewer draws."""
     seconds = side.times * median(run.seconds for run in runs)
-    return Cost(seconds, median(run.peak_mib for run in runs))
+    cpu_seconds = side.times * median(run.cpu_seconds for run in runs)
+    return Cost(seconds, cpu_seconds, median(run.peak_mib for run in runs))
 
 
 def lines_of(case: Case, record: Record) -> list[tuple[str, ...]]:
@@ -54,13 +65,19 @@ def _row(side: Side, runs: Sequence[Run], cost: Cost) -> tuple[str, ...]:
     if "result_mib" in notes:
         peak += f" (result {notes['result_mib']:,.0f})"
     spread = f"{cost.seconds:.3g} ({min(each):.3g} to {max(each):.3g})"
-    return label, str(len(runs)), spread, peak
+    return label, str(len(runs)), spread, f"{cost.cpu_seconds:.3g}", peak
 
 
-def _ratios(cost: Cost, ours: Cost | None) -> tuple[str, str]:
+def _ratios(cost: Cost, ours: Cost | None) -> tuple[str, str, str]:
     if ours is None:
-        return "", ""
-    return f"{cost.seconds / ours.seconds:.3g}", f"{cost.peak_mib / max(ours.peak_mib, 1e-9):.3g}"
+        return "", "", ""
+    ratios = (
+        cost.seconds / ours.seconds,
+        cost.cpu_seconds / ours.cpu_seconds,
+        cost.peak_mib / max(ours.peak_mib, 1e-9),
+    )
+    first, second, third = (f"{ratio:.3g}" for ratio in ratios)
+    return first, second, third
 
 
 def printed(rows: Sequence[tuple[str, ...]], head: tuple[str, ...] = HEAD) -> str:

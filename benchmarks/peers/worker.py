@@ -275,7 +275,7 @@ TASKS: dict[str, Callable[..., Report]] = {
 def main() -> None:
     """Run the task named on the command line."""
     cost, notes = TASKS[sys.argv[1]](**json.loads(sys.argv[2]))
-    print(json.dumps({"seconds": cost.seconds, "peak_mib": cost.peak_mib, "notes": notes}))
+    print(json.dumps({**vars(cost), "notes": notes}))
 
 
 if __name__ == "__main__":
