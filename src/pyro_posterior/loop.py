@@ -27,7 +27,10 @@ class LoopProgram:
         names = tuple(site.name for site in sites)
 
         def draw(draws: range) -> Block:
-            rows = [self.sampler.values(minibatch, number, names) for number in draws]
+            rows: list[Block] = []
+            for number in draws:  # a model may write the next draw to the same memory
+                values = self.sampler.values(minibatch, number, names)
+                rows.append({name: value.clone() for name, value in values.items()})
             return {name: torch.stack([row[name] for row in rows]) for name in names}
 
         return draw

@@ -375,7 +375,7 @@ def _set_up_guide(guide: Any, first: Minibatch, seed: int) -> None:
             "the guide has never been run: it is set up on the first minibatch and its parameters "
             "are the initial ones, not fitted ones"
         )
-        torch.manual_seed(seed)
+        torch.manual_seed(seed % 2**63)
         with torch.no_grad():
             guide(*first.args, **first.kwargs)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 from pyro_posterior.contracts import Minibatch, Site
 from pyro_posterior.errors import CannotSliceError
 from pyro_posterior.joint import JointSampler
+from pyro_posterior.loop import LoopProgram
 from pyro_posterior.sliced.program import SlicedProgram, build_sliced
 from toy_models import sample
 
@@ -178,3 +180,51 @@ def test_a_later_minibatch_that_needs_the_loop_gets_it_and_the_numbers_stay() ->
         np.testing.assert_allclose(auto["posterior_samples"][name], draws, rtol=1e-5, atol=1e-6)
     with pytest.raises(CannotSliceError, match="depends on a draw"):
         sample(model, model, (data,), engine="sliced", **options)
+
+
+class Quiet:
+    """An argument whose ``repr`` does not tell what it holds."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return "Quiet"
+
+
+def _tagged(value: float) -> torch.Tensor:
+    made: Any = torch.ones(2)
+    made.value = value
+    return made
+
+
+@pytest.mark.parametrize("make", [Quiet, _tagged])
+def test_what_an_argument_holds_counts_not_its_repr(make: Callable[[float], Any]) -> None:
+    def model(x: torch.Tensor, other: Any) -> None:
+        with pyro.plate("obs", 100, subsample=torch.arange(len(x))):
+            z = pyro.sample("z", dist.Normal(x, 1.0))
+            pyro.deterministic("out", z + other.value)
+
+    sizes = (4, 4, 3)
+    batches = [Minibatch(i, (torch.ones(n), make(float(i)))) for i, n in enumerate(sizes)]
+    program = program_of(model, batches)
+    for minibatch in batches:
+        assert agrees(program, model, minibatch)
+
+
+def test_a_deep_copy_of_data_is_an_operation() -> None:
+    model = with_out(lambda x, z: z + copy.deepcopy(x))
+    batches = minibatches(torch.ones(4), torch.full((4,), 5.0), torch.ones(3))
+    program = program_of(model, batches)
+    for minibatch in batches:
+        assert agrees(program, model, minibatch)
+
+
+def test_the_loop_copies_what_a_model_writes_again() -> None:
+    kept = torch.zeros(4)
+    model = with_out(lambda x, z: kept.copy_(z))
+    found = LoopProgram(JointSampler(model, model, 11, "obs")).on(
+        Minibatch(0, (kept + 1,)), (Z, OUT)
+    )
+    block = found(range(8))
+    assert torch.equal(block["out"], block["z"])

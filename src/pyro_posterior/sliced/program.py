@@ -6,9 +6,11 @@ and the loop. The highest one that agrees with the loop's own draws is used.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import os
+import pickle
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -56,12 +58,42 @@ def signature(minibatch: Minibatch) -> Signature:
     def look(value: Any) -> Any:
         if isinstance(value, torch.Tensor):
             position = next(i for i, x in enumerate(tensors) if x is value)
-            return position, tuple(value.shape), value.stride(), value.dtype, value.device
+            layout = (tuple(value.shape), value.stride(), value.storage_offset())
+            seen = (
+                value.dtype,
+                value.device,
+                value.requires_grad,
+                *map(_content, vars(value).items()),
+            )
+            return position, layout, seen
         if isinstance(value, np.ndarray) and value.dtype != object:
             return value.shape, str(value.dtype), value.tobytes()
-        return type(value), repr(value)
+        return type(value), _content(value)
 
     return repr(spec), *(look(value) for value in leaves)
+
+
+class _Same:
+    """Equal only for the same object, which is kept alive."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+
+def _content(value: Any) -> Any:
+    """What tells two values apart. Many a ``repr`` leaves out what a table or matrix holds."""
+    if value is None or isinstance(value, bool | int | float | complex | str | bytes):
+        return repr(value)
+    try:
+        return hashlib.sha256(pickle.dumps(value)).digest()
+    except Exception:  # any object's own code may run here
+        return _Same(value)
 
 
 def _tensors(minibatch: Minibatch) -> list[torch.Tensor]:

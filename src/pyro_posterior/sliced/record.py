@@ -136,6 +136,8 @@ class _LeakWatch(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if func == _READ_DATA:  # shares memory behind dispatch's back
             return args[0].detach()
+        if name == "__deepcopy__" and type(args[0]) is torch.Tensor:  # copies memory unseen
+            return args[1].setdefault(id(args[0]), args[0].detach().clone())
         if name == "new_tensor" and len(args) > 1:
             for value in tree_flatten(args[1])[0]:
                 if isinstance(value, torch.Tensor):
