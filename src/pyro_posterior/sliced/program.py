@@ -28,7 +28,7 @@ from pyro_posterior.randomness import SLAB
 from pyro_posterior.sliced.batching import Batched, batch_slice
 from pyro_posterior.sliced.graphs import Graphs, build_graphs, guards_hold
 from pyro_posterior.sliced.record import Record, record
-from pyro_posterior.sliced.slicing import Slice, is_leak, same_slice, slice_record
+from pyro_posterior.sliced.slicing import Slice, equal_values, is_leak, same_slice, slice_record
 
 logger = logging.getLogger(__name__)
 
@@ -465,7 +465,7 @@ def _agrees(got: torch.Tensor, want: torch.Tensor, *, exact: bool) -> bool:
     if got.shape != want.shape or got.dtype != want.dtype:
         return False
     if exact or not want.is_floating_point():
-        return bool(torch.equal(torch.nan_to_num(got), torch.nan_to_num(want)))
+        return equal_values(got, want)
     if not want.numel():
         return True
     largest = float(want.abs().max())  # not finite with any NaN or infinity

@@ -204,17 +204,21 @@ def _same_tensor(
     if (x, y) in checked:
         return True
     a, b = one.tape.leaves.get(x), other.tape.leaves.get(y)
-    same = a is not None and b is not None and (a is b or _equal(a, b))
+    same = a is not None and b is not None and (a is b or equal_values(a, b))
     if same:
         checked.add((x, y))
     return same
 
 
-def _equal(a: torch.Tensor, b: torch.Tensor) -> bool:
+def equal_values(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether two tensors hold the same values, NaN in the same places."""
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
     if a.is_floating_point():
-        return bool(torch.equal(torch.nan_to_num(a), torch.nan_to_num(b)))
+        gaps = torch.isnan(a)
+        if not torch.equal(gaps, torch.isnan(b)):
+            return False
+        a, b = a.masked_fill(gaps, 0.0), b.masked_fill(gaps, 0.0)
     return bool(torch.equal(a, b))
 
 
