@@ -1,4 +1,4 @@
-"""Summaries of draws on the CPU: block by block of columns, each turned, reduced, sorted in cache.
+"""Summaries of draws on the CPU: block by block of columns, each turned, reduced, ordered in cache.
 
 NumPy's sort is vectorised along contiguous memory only, so a block of columns is copied to
 ``(column, draw)``; everything else is taken while the block is in cache.
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pyro_posterior.summaries.ranks import order_statistics
 from pyro_posterior.summaries.statistic import Statistic
 
 #: Values of a block: two buffers of this many 4-byte numbers fill half of a 2 MB L2 cache.
@@ -92,7 +93,7 @@ class _Block:
         stored = torch.float32 if flat.dtype in _HALVES else self.source.dtype
         self.count = flat.shape[0]
         self.statistics = statistics
-        self.sort = any(s.needs_sort for s in statistics)
+        self.ranks = {rank for s in statistics for rank in s.ranks(self.count)}
         self.squares = any(s.needs_squares for s in statistics)
         self.floating = stored.is_floating_point
         self.rows = torch.empty(self.count * width, dtype=stored)
@@ -103,23 +104,22 @@ class _Block:
     def summarise(self, start: int, stop: int, out: Sequence[np.ndarray]) -> int:
         """Fill ``out`` for columns ``start`` to ``stop``; the number of non-finite values."""
         rows = self._load(start, stop)
-        nonfinite = 0
+        nonfinite, gaps = 0, None
         if self.floating:
             total = np.add.reduce(rows, axis=1)
             doubtful = ~np.isfinite(total)
             if doubtful.any():
                 nonfinite = int(np.count_nonzero(~np.isfinite(rows[doubtful])))
-        moments = self._moments(rows, total if self.floating else None)
-        extremes = {} if self.sort else self._extremes(rows)
-        if self.sort:
-            rows.sort(axis=1)
+                gaps = np.isnan(rows).any(axis=1)
+        found = self._moments(rows, total if self.floating else None) | self._extremes(rows)
+        ordered = order_statistics(rows, self.ranks)  # last, since it moves values about
         for statistic, target in zip(self.statistics, out, strict=True):
-            if statistic.kind in moments:
-                target[...] = moments[statistic.kind]
-            elif statistic.kind in extremes:
-                target[...] = extremes[statistic.kind]
+            if statistic.needs_sort:
+                target[...] = _between(ordered, statistic, self.count)
+                if gaps is not None:
+                    target[gaps] = np.nan
             else:
-                target[...] = _read_ordered(rows, statistic)
+                target[...] = found[statistic.kind]
         return nonfinite
 
     def _load(self, start: int, stop: int) -> np.ndarray:
@@ -190,24 +190,15 @@ def _mean_square(centred: np.ndarray) -> np.ndarray:
     return np.maximum(squares / count - left * left, 0.0)
 
 
-def _read_ordered(ordered: np.ndarray, statistic: Statistic) -> np.ndarray:
-    """A median, quantile or extreme of rows in increasing order, NaN last."""
-    count = ordered.shape[1]
-    if statistic.kind == "min":
-        value = ordered[:, 0]
-    elif statistic.kind == "max":
-        value = ordered[:, -1]
-    elif statistic.kind == "median":
-        value = _real(ordered[:, count // 2])
+def _between(ordered: dict[int, np.ndarray], statistic: Statistic, count: int) -> np.ndarray:
+    """A median or quantile of each row, from the order statistics around it."""
+    if statistic.kind == "median":
+        value = _real(ordered[count // 2])
         if count % 2 == 0:
-            value = (_real(ordered[:, count // 2 - 1]) + value) / value.dtype.type(2)
-    else:
-        below, above, weight = statistic.position(count)
-        value = interpolate(_real(ordered[:, below]), _real(ordered[:, above]), weight)
-    if ordered.dtype.kind == "f":
-        last = ordered[:, -1]
-        return np.where(np.isnan(last), last, value)
-    return value
+            value = (_real(ordered[count // 2 - 1]) + value) / value.dtype.type(2)
+        return value
+    below, above, weight = statistic.position(count)
+    return np.asarray(interpolate(_real(ordered[below]), _real(ordered[above]), weight))
 
 
 def _real(x: np.ndarray) -> np.ndarray:

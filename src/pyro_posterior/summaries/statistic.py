@@ -53,6 +53,12 @@ class Statistic:
             return np.add.reduce(np.empty(0, draws)).dtype
         return np.dtype(np.float64)
 
+    def ranks(self, count: int) -> tuple[int, ...]:
+        """Ranks it is read off, from 0, among ``count`` draws; none where it needs no order."""
+        if self.kind == "median":
+            return (count // 2,) if count % 2 else (count // 2 - 1, count // 2)
+        return self.position(count)[:2] if self.kind == "quantile" else ()
+
     def position(self, count: int) -> tuple[int, int, float]:
         """Index below, index above and weight of the quantile among ``count`` ordered draws."""
         assert self.q is not None
