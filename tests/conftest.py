@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 
 import pyro
@@ -15,14 +14,8 @@ DEVICE = os.environ.get("PYRO_POSTERIOR_TEST_DEVICE", "cpu")
 
 @pytest.fixture(params=["loop", "sliced"])
 def engine(request: pytest.FixtureRequest) -> str:
-    """Both engines, held to the same; the sliced one only where it is there."""
-    if request.param == "sliced" and not _has_sliced():
-        pytest.skip("the sliced program is not there")
+    """Both engines, held to the same."""
     return request.param
-
-
-def _has_sliced() -> bool:
-    return importlib.util.find_spec("pyro_posterior.sliced.program") is not None
 
 
 @pytest.fixture(autouse=True)

@@ -8,10 +8,9 @@ import time
 import pytest
 import torch
 
-from pyro_posterior.contracts import Minibatch, Site
+from pyro_posterior.contracts import Part, Site
 from pyro_posterior.draws import chunks, draw_block, workers_of
 
-MINIBATCH = Minibatch(0, ())
 SITES = (
     Site("number", "latent", "global", (2,), torch.float32),
     Site("constant", "deterministic", "global", (3,), torch.float32),
@@ -21,21 +20,21 @@ SITES = (
 class Counting:
     """A program whose draws are their own numbers; later chunks finish first."""
 
-    tier, joint = "counting", True
+    tier = "counting"
 
     def __init__(self, chunk, workers=1, slow=False):
         self.chunk, self.workers, self.slow = chunk, workers, slow
         self.threads = set()
 
-    def on(self, minibatch, sites):
-        def draw(draws):
-            if self.slow:
-                time.sleep(0.02 / (1 + draws.start))
-            self.threads.add(threading.get_ident())
-            number = torch.arange(draws.start, draws.stop).float()[:, None].expand(-1, 2) * 1.0
-            return {"number": number, "constant": torch.ones(3).expand(len(draws), 3)}
+    def part(self):
+        return Part(SITES, self.chunk, self.draw)
 
-        return draw
+    def draw(self, draws):
+        if self.slow:
+            time.sleep(0.02 / (1 + draws.start))
+        self.threads.add(threading.get_ident())
+        number = torch.arange(draws.start, draws.stop).float()[:, None].expand(-1, 2) * 1.0
+        return {"number": number, "constant": torch.ones(3).expand(len(draws), 3)}
 
     def describe(self):
         return ""
@@ -47,7 +46,7 @@ class Counting:
 def test_every_draw_is_in_its_place(num_samples, workers, chunk):
     program, done = Counting(chunk, workers, slow=workers > 1), []
     with workers_of(program) as pool:
-        block = draw_block(program, MINIBATCH, SITES, num_samples, pool, done.append)
+        block = draw_block(program.part(), num_samples, pool, done.append)
     expected = torch.arange(num_samples).float()[:, None].expand(-1, 2)
     assert torch.equal(block["number"], expected)
     assert torch.equal(block["constant"], torch.ones(num_samples, 3))
@@ -57,7 +56,7 @@ def test_every_draw_is_in_its_place(num_samples, workers, chunk):
 
 def test_values_that_no_draw_enters_are_not_copied():
     with workers_of(Counting(8)) as pool:
-        block = draw_block(Counting(8), MINIBATCH, SITES, 40, pool, lambda _: None)
+        block = draw_block(Counting(8).part(), 40, pool, lambda _: None)
     assert block["constant"].stride(0) == 0
 
 
@@ -73,19 +72,14 @@ def test_workers_run_torch_on_one_thread_and_put_it_back():
 
 def test_an_error_in_a_worker_is_raised():
     class Broken(Counting):
-        def on(self, minibatch, sites):
-            draw = super().on(minibatch, sites)
-
-            def broken(draws):
-                if draws.start == 16:
-                    raise KeyError("broken")
-                return draw(draws)
-
-            return broken
+        def draw(self, draws):
+            if draws.start == 16:
+                raise KeyError("broken")
+            return super().draw(draws)
 
     program = Broken(8, workers=2)
     with workers_of(program) as pool, pytest.raises(KeyError, match="broken"):
-        draw_block(program, MINIBATCH, SITES, 40, pool, lambda _: None)
+        draw_block(program.part(), 40, pool, lambda _: None)
 
 
 def test_chunks_cover_all_draws():

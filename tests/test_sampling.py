@@ -15,8 +15,10 @@ from pyro.infer.autoguide import AutoNormal
 
 import pyro_posterior
 from pyro_posterior import sampling
+from pyro_posterior.contracts import Part
 from pyro_posterior.errors import RequestError
 from pyro_posterior.randomness import random_states
+from pyro_posterior.sliced import program, sizes
 from toy_models import ConjugateNormal, assert_same, sample
 
 # ------------------------------------------------------------------------------------------- seeds
@@ -71,24 +73,26 @@ class _Reordered:
     """A program that draws the last minibatch first, cut otherwise than it was asked to."""
 
     def __init__(self, program, minibatches, chunk):
-        self._program, self._minibatches = program, minibatches
+        self._program, self._minibatches, self._chunk = program, minibatches, chunk
         self._kept = {}
-        self.chunk, self.workers, self.joint = chunk, 1, program.joint
-        self.tier, self.describe = program.tier, program.describe
+        self.tier, self.workers, self.describe = program.tier, 1, program.describe
 
-    def on(self, minibatch, sites):
+    def parts(self, minibatch, sites):
         names = tuple(site.name for site in sites)
         if names not in self._kept:
-            self._kept[names] = {}
+            self._kept[names] = {other.index: {} for other in self._minibatches}
             for other in reversed(self._minibatches):
-                draw = self._program.on(other, sites)
-                last, first, middle = (draw(range(low, low + 8)) for low in (16, 0, 8))
-                self._kept[names][other.index] = {
-                    name: torch.cat([part[name] for part in (first, middle, last)])
-                    for name in names
-                }
+                for part in reversed(self._program.parts(other, sites)):
+                    last, first, middle = (part.draw(range(low, low + 8)) for low in (16, 0, 8))
+                    self._kept[names][other.index] |= {
+                        name: torch.cat([x[name] for x in (first, middle, last)]) for name in first
+                    }
         kept = self._kept[names][minibatch.index]
-        return lambda draws: {name: kept[name][draws.start : draws.stop] for name in names}
+
+        def draw(draws):
+            return {name: kept[name][draws.start : draws.stop] for name in names}
+
+        return [Part(tuple(sites), self._chunk, draw)]
 
 
 @pytest.mark.parametrize("chunk", [8, 16, 24])
@@ -115,19 +119,17 @@ def test_the_order_of_minibatches_and_the_chunks_do_not_matter(engine, toy, monk
 
 
 def test_chunks_side_by_side_give_the_same_numbers(toy, monkeypatch):
-    program = pytest.importorskip("pyro_posterior.sliced.program")
     options = _options("sliced", num_samples=80)
     one = sample(toy.model, toy.guide, toy.data, **options)
-    monkeypatch.setattr(program, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(sizes, "cache_bytes", lambda: 1)
     monkeypatch.setattr(program, "KEPT_GLOBALS_BYTES", 0)
     many = sample(toy.model, toy.guide, toy.data, **options)
-    assert "8 draws a chunk" in many.program
-    assert "8 draws a chunk" not in one.program
+    assert "once per 8 draws" in many.program
+    assert "once per 8 draws" not in one.program
     assert_same(one, many)
 
 
 def test_the_engines_agree(toy):
-    pytest.importorskip("pyro_posterior.sliced.program")
     loop, sliced = (
         sample(toy.model, toy.guide, toy.data, **_options(engine)) for engine in ("loop", "sliced")
     )

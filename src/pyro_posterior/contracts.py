@@ -86,8 +86,17 @@ class RunPlan:
         return tuple(site for site in self.sites if site.scope == "global")
 
 
+@dataclass(frozen=True)
+class Part:
+    """Sites that are drawn together. ``part.draw(range(0, 8))`` is a `Block` of 8 draws."""
+
+    sites: tuple[Site, ...]
+    chunk: int  # draws per call that suit it, a multiple of the slab
+    draw: Callable[[range], Block]  # of a range of draw numbers that begins on a whole chunk
+
+
 class Program(Protocol):
-    """How joint draws are made. ``program.on(minibatch, sites)(range(0, 8))`` is a `Block` of 8 draws."""
+    """How joint draws are made, in as many parts as there are sites without a draw in common."""
 
     @property
     def tier(self) -> str:
@@ -95,22 +104,12 @@ class Program(Protocol):
         ...
 
     @property
-    def chunk(self) -> int:
-        """Draws per call that suit this program, a multiple of the slab."""
-        ...
-
-    @property
     def workers(self) -> int:
-        """Calls that may run side by side."""
+        """Calls of ``draw`` that may run side by side."""
         ...
 
-    @property
-    def joint(self) -> bool:
-        """Global and local sites cost one run together, so ask for them together."""
-        ...
-
-    def on(self, minibatch: Minibatch, sites: Sequence[Site]) -> Callable[[range], Block]:
-        """A function of a range of draw numbers (beginning on a whole chunk)."""
+    def parts(self, minibatch: Minibatch, sites: Sequence[Site]) -> Sequence[Part]:
+        """Parts that together draw ``sites``, each once; memory need hold one at a time."""
         ...
 
     def describe(self) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from pyro_posterior.contracts import Block, Minibatch, Site
+from pyro_posterior.contracts import Block, Minibatch, Part, Site
 from pyro_posterior.joint import JointSampler
 from pyro_posterior.randomness import SLAB
 
@@ -18,12 +18,10 @@ class LoopProgram:
 
     sampler: JointSampler
     tier: str = "loop"
-    chunk: int = SLAB
     workers: int = 1
-    joint: bool = True  # one run gives global and local sites: ask for them together
 
-    def on(self, minibatch: Minibatch, sites: Sequence[Site]) -> Callable[[range], Block]:
-        """A function of a range of draw numbers that gives their block."""
+    def parts(self, minibatch: Minibatch, sites: Sequence[Site]) -> list[Part]:
+        """One part: a run of guide and model gives the sites all together."""
         names = tuple(site.name for site in sites)
 
         def draw(draws: range) -> Block:
@@ -33,7 +31,7 @@ class LoopProgram:
                 rows.append({name: value.clone() for name, value in values.items()})
             return {name: torch.stack([row[name] for row in rows]) for name in names}
 
-        return draw
+        return [Part(tuple(sites), SLAB, draw)]
 
     def describe(self) -> str:
         """What is run, for a person to read."""

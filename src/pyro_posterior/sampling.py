@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import math
 import numbers
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -30,7 +32,7 @@ from pyro_posterior.contracts import (
     SummaryFunction,
 )
 from pyro_posterior.devices import resolve_device
-from pyro_posterior.draws import chunks, draw_block, workers_of
+from pyro_posterior.draws import draw_block, workers_of
 from pyro_posterior.errors import RequestError
 from pyro_posterior.joint import JointSampler
 from pyro_posterior.parameters import check_fitted, modules_of, own_parameters, placed, stored_names
@@ -239,20 +241,25 @@ def _draw_all(
     show_progress: bool,
 ) -> None:
     """Draw, summarise and store minibatch by minibatch what the store does not have yet."""
-    bar = _progress_bar(plan, program, store, show_progress)
+    bar = _progress_bar(plan, store, show_progress)
     with _telling_what_is_kept(store), bar, workers_of(program) as pool:
         for minibatch in batches:
-            for sites in _groups(plan, program, store, minibatch.index):
-                block = draw_block(
-                    program, minibatch, sites, plan.num_samples, pool, lambda _: bar.update()
-                )
-                _check_rows(block, sites, plan, minibatch.index)
-                results, tally = _reduce(block, sites, plan, summaries, program.workers)
-                local, rest = _by_scope(results, sites)
-                if rest:
-                    store.write_globals(rest, _only(tally, plan.global_sites))
-                if local:
-                    store.write_minibatch(minibatch.index, local, _only(tally, plan.local_sites))
+            sites = _needed(plan, store, minibatch.index)
+            if not sites:
+                continue
+            results: Results = {name: {} for name in plan.result_names}
+            tally: dict[str, int] = {}
+            for part in program.parts(minibatch, sites):
+                size = _values(part.sites, plan, minibatch.index)
+                progressed = functools.partial(_advance, bar, size)
+                block = draw_block(part, plan.num_samples, pool, progressed)
+                _check_rows(block, part.sites, plan, minibatch.index)
+                _reduce(block, part.sites, plan, summaries, program.workers, results, tally)
+            local, rest = _by_scope(results, sites)
+            if rest:
+                store.write_globals(rest, _only(tally, plan.global_sites))
+            if local:
+                store.write_minibatch(minibatch.index, local, _only(tally, plan.local_sites))
 
 
 def _as_planned(batches: Iterable[Minibatch], planned: int) -> Iterator[Minibatch]:
@@ -286,13 +293,10 @@ def _check_rows(
             )
 
 
-def _groups(plan: RunPlan, program: Program, store: Store, index: int) -> list[tuple[Site, ...]]:
-    """The sites to draw in minibatch ``index``, grouped by what costs one run."""
-    rest = plan.global_sites if index == 0 and store.needs_globals else ()
-    local = plan.local_sites if store.needs_minibatch(index) else ()
-    if rest and local and program.joint:
-        return [plan.sites]
-    return [group for group in (rest, local) if group]
+def _needed(plan: RunPlan, store: Store, index: int) -> tuple[Site, ...]:
+    """The sites to draw in minibatch ``index``, in the model's order."""
+    rest, local = index == 0 and store.needs_globals, store.needs_minibatch(index)
+    return tuple(site for site in plan.sites if (rest if site.scope == "global" else local))
 
 
 def _reduce(
@@ -301,10 +305,13 @@ def _reduce(
     plan: RunPlan,
     summaries: SummaryPlan,
     workers: int,
-) -> tuple[Results, dict[str, int]]:
-    """Summaries (and draws) of one block, and non-finite draws by site; draws are freed as it goes."""
-    results: Results = {name: {} for name in plan.result_names}
-    tally: dict[str, int] = {}
+    results: Results,
+    tally: dict[str, int],
+) -> None:
+    """Add summaries (and draws) of one block to ``results``, freeing the draws as it goes.
+
+    Non-finite draws are counted by site in ``tally``.
+    """
     for site in sites:
         draws = block.pop(site.name)
         summarised = summaries.compute(draws, workers=workers)
@@ -314,7 +321,6 @@ def _reduce(
             results["posterior_samples"][site.name] = draws.cpu().numpy()
         if summarised.nonfinite:
             tally[site.name] = summarised.nonfinite
-    return results, tally
 
 
 def _by_scope(results: Results, sites: Sequence[Site]) -> tuple[Results, Results]:
@@ -402,11 +408,32 @@ def _counter(
     return by_rows
 
 
-def _progress_bar(plan: RunPlan, program: Program, store: Store, show: bool) -> Any:
-    per_group = len(chunks(plan.num_samples, program.chunk))
+def _values(sites: Iterable[Site], plan: RunPlan, index: int) -> int:
+    """Number of values that one draw of these sites has in a minibatch."""
+    total = 0
+    for site in sites:
+        shape = list(site.shape)
+        if site.batch_axis is not None:
+            shape[site.batch_axis] = site.rows(plan.batch_sizes[index])
+        total += math.prod(shape)
+    return total
+
+
+def _advance(bar: Any, size: int, draws: int) -> None:
+    bar.update(size * draws)
+
+
+def _progress_bar(plan: RunPlan, store: Store, show: bool) -> Any:
+    """Counts values drawn, so that minibatches and sites of all sizes go at one speed."""
     minibatches = range(len(plan.batch_sizes) if plan.local_sites else 1)
-    total = sum(len(_groups(plan, program, store, index)) for index in minibatches) * per_group
-    return tqdm(total=total, desc="Sampling posterior", unit="block", disable=not show)
+    per_draw = sum(_values(_needed(plan, store, index), plan, index) for index in minibatches)
+    return tqdm(
+        total=per_draw * plan.num_samples,
+        desc="Sampling posterior",
+        unit=" values",
+        unit_scale=True,
+        disable=not show,
+    )
 
 
 def _warn_nonfinite(tally: Mapping[str, int], plan: RunPlan) -> None:

@@ -13,7 +13,8 @@ import pyro.distributions as dist
 import pytest
 import torch
 
-from pyro_posterior.contracts import Minibatch, Site
+from pyro_posterior.contracts import Block, Minibatch, Site
+from pyro_posterior.draws import draw_block
 from pyro_posterior.errors import CannotSliceError
 from pyro_posterior.joint import JointSampler
 from pyro_posterior.loop import LoopProgram
@@ -50,8 +51,9 @@ def minibatches(*data: torch.Tensor) -> list[Minibatch]:
 
 def agrees(program: SlicedProgram, model: Callable[..., Any], minibatch: Minibatch) -> bool:
     sampler = JointSampler(model, model, 11, "obs")
-    draw = program.on(minibatch, (Z, OUT))
-    block = draw(range(0, program.chunk))
+    block: Block = {}
+    for part in program.parts(minibatch, (Z, OUT)):
+        block |= draw_block(part, 8, None, lambda _: None)
     for row in (0, 3, 7):
         values = sampler.values(minibatch, row, ("z", "out"))
         for name, value in values.items():
@@ -123,7 +125,7 @@ def test_many_different_slices_end_in_the_loop(
     program = program_of(model, batches, strict=strict)
     if strict:
         with pytest.raises(CannotSliceError, match="different programs"):
-            [program.on(batch, (Z, OUT)) for batch in batches]
+            [program.parts(batch, (Z, OUT)) for batch in batches]
         return
     with caplog.at_level(logging.INFO, logger="pyro_posterior"):
         assert all(agrees(program, model, batch) for batch in batches)
@@ -223,8 +225,7 @@ def test_a_deep_copy_of_data_is_an_operation() -> None:
 def test_the_loop_copies_what_a_model_writes_again() -> None:
     kept = torch.zeros(4)
     model = with_out(lambda x, z: kept.copy_(z))
-    found = LoopProgram(JointSampler(model, model, 11, "obs")).on(
-        Minibatch(0, (kept + 1,)), (Z, OUT)
-    )
-    block = found(range(8))
+    loop = LoopProgram(JointSampler(model, model, 11, "obs"))
+    (part,) = loop.parts(Minibatch(0, (kept + 1,)), (Z, OUT))
+    block = part.draw(range(8))
     assert torch.equal(block["out"], block["z"])

@@ -13,8 +13,10 @@ import pytest
 import torch
 
 from pyro_posterior.contracts import Block, Minibatch, Site
+from pyro_posterior.draws import draw_block
 from pyro_posterior.joint import JointSampler
 from pyro_posterior.sliced import program as module
+from pyro_posterior.sliced import sizes
 from pyro_posterior.sliced.program import SlicedProgram, build_sliced
 from toy_models import sample
 
@@ -49,20 +51,25 @@ def program(function: Callable[..., Any] = model, num_samples: int = 40) -> Slic
 
 
 def drawn(prog: SlicedProgram, minibatch: Minibatch, count: int = 40) -> Block:
-    draw = prog.on(minibatch, SITES)
-    parts = [draw(range(s, min(s + prog.chunk, count))) for s in range(0, count, prog.chunk)]
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    block: Block = {}
+    for part in prog.parts(minibatch, SITES):
+        block |= draw_block(part, count, None, lambda _: None)
+    return block
 
 
-@pytest.mark.parametrize("budget", [1, 16 * (2 + 2 * ROWS) * 4])
+def chunk_of(prog: SlicedProgram) -> int:
+    return min(part.chunk for part in prog.parts(batches()[0], SITES))
+
+
+@pytest.mark.parametrize("budget", [1, 8 * (2 + 2 * ROWS) * 4])
 def test_chunks_of_any_size_give_the_same_draws(
     budget: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = program()
     expected = drawn(whole, batches()[1])
-    monkeypatch.setattr(module, "CHUNK_BYTES", budget)
+    monkeypatch.setattr(sizes, "cache_bytes", lambda: budget)
     cut = program()
-    assert cut.chunk < whole.chunk
+    assert chunk_of(cut) < chunk_of(whole)
     for name, values in drawn(cut, batches()[1]).items():
         torch.testing.assert_close(values, expected[name], rtol=1e-6, atol=1e-6)
 
@@ -77,17 +84,18 @@ def test_the_last_chunk_is_cut_to_what_was_asked() -> None:
 
 
 def test_two_threads_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(sizes, "cache_bytes", lambda: 1)
     prog = program()
     expected = {batch.index: drawn(prog, batch) for batch in batches()}
     prog = program()
     jobs = [
-        (batch.index, start, prog.on(batch, SITES))
+        (batch.index, start, part)
         for batch in reversed(batches())
+        for part in prog.parts(batch, SITES)
         for start in range(32, -8, -8)
     ]
     with ThreadPoolExecutor(2) as pool:
-        found = list(pool.map(lambda job: job[2](range(job[1], job[1] + 8)), jobs))
+        found = list(pool.map(lambda job: job[2].draw(range(job[1], job[1] + 8)), jobs))
     for (index, start, _), block in zip(jobs, found, strict=True):
         for name, values in block.items():
             assert torch.equal(values, expected[index][name][start : start + 8])
@@ -114,13 +122,14 @@ def test_globals_that_do_not_fit_are_made_anew_and_stay_the_same(
 def test_local_sites_alone_are_those_drawn_together_with_globals() -> None:
     prog = program()
     together = drawn(prog, batches()[1])
-    alone = prog.on(batches()[1], (Z,))(range(0, prog.chunk))
+    (part,) = prog.parts(batches()[1], (Z,))
+    alone = draw_block(part, 40, None, lambda _: None)
     assert list(alone) == ["z"]
-    assert torch.equal(alone["z"], together["z"][: prog.chunk])
+    assert torch.equal(alone["z"], together["z"])
 
 
 def test_values_no_draw_enters_are_expanded_without_copies() -> None:
-    block = program().on(batches()[0], SITES)(range(0, 40))
+    block = drawn(program(), batches()[0])
     assert block["y"].shape == (40, ROWS)
     assert block["y"].stride(0) == 0
     assert torch.equal(block["y"][17], batches()[0].args[0])
