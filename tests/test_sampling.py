@@ -100,8 +100,8 @@ def test_the_order_of_minibatches_and_the_chunks_do_not_matter(engine, toy, monk
     straight = sample(toy.model, toy.guide, toy.data, **_options(engine, num_samples=24))
     make = sampling.make_program
 
-    def make_reordered(name, sampler, ends, *rest):
-        program = make(name, sampler, ends, *rest)
+    def make_reordered(name, sampler, seen, ends, *rest):
+        program = make(name, sampler, seen, ends, *rest)
         device = ends[0].args[0].device
         minibatches = [
             replace(ends[0], index=i, args=tuple(x[4 * i : 4 * i + 4].to(device) for x in toy.data))

@@ -52,7 +52,9 @@ def _model(y, index=None):
 
 def _table(model, guide, *args, obs_plate=None, needs_plate=True, **options) -> SiteTable:
     sampler = JointSampler(model, guide, 0, obs_plate)
-    return read_sites(sampler, Minibatch(0, args), needs_plate=needs_plate, **options)
+    first = Minibatch(0, args)
+    traces = sampler.traces(first, 0)
+    return read_sites(sampler, first, traces, needs_plate=needs_plate, **options)
 
 
 #: A guide for every latent site of `_model`: the prior.

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
+from pyro import poutine
 
 from pyro_posterior.contracts import Engine, Minibatch, Program, Site
 from pyro_posterior.errors import CannotSliceError, RequestError
 from pyro_posterior.joint import JointSampler
 from pyro_posterior.loop import LoopProgram
+from pyro_posterior.sliced.program import build_sliced
+from pyro_posterior.sliced.record import record_first
+from pyro_posterior.sliced.tape import Record
 
 logger = logging.getLogger(__name__)
 
@@ -21,15 +26,36 @@ def check_engine(engine: str) -> None:
         raise RequestError(f"engine={engine!r} is unknown: choose 'auto', 'sliced' or 'loop'")
 
 
+@dataclass(frozen=True)
+class FirstLook:
+    """The first run of guide and model, from which sites are read, noted for the sliced program."""
+
+    guide_trace: poutine.Trace
+    trace: poutine.Trace
+    record: Record | None  # None where the loop draws, or the run cannot be recorded
+
+
+def look_first(engine: Engine, sampler: JointSampler, first: Minibatch) -> FirstLook:
+    """Run guide and model once on the first minibatch, recording where that may be of use."""
+    if engine != "loop":
+        try:
+            record, traces = record_first(sampler, first)
+            return FirstLook(*traces, record)
+        except Exception as reason:  # the model's own errors come again below, as they are
+            logger.debug("the first run is not recorded: %s", reason)
+    return FirstLook(*sampler.traces(first, 0), None)
+
+
 def make_program(
     engine: Engine,
     sampler: JointSampler,
+    seen: Record | None,
     ends: tuple[Minibatch, Minibatch],
     sites: Sequence[Site],
     num_samples: int,
     device: torch.device,
 ) -> Program:
-    """The program for this run.
+    """The program for this run; ``seen`` is the record of the first look.
 
     Raises
     ------
@@ -38,11 +64,11 @@ def make_program(
     """
     if engine == "loop":
         return LoopProgram(sampler)
-    from pyro_posterior.sliced.program import build_sliced
-
     try:
         strict = engine == "sliced"
-        return build_sliced(sampler, ends, sites, num_samples, device=device, strict=strict)
+        return build_sliced(
+            sampler, ends, sites, num_samples, device=device, strict=strict, seen=seen
+        )
     except CannotSliceError as reason:
         if engine == "sliced":
             raise

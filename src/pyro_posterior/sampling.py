@@ -37,7 +37,7 @@ from pyro_posterior.errors import RequestError
 from pyro_posterior.joint import JointSampler
 from pyro_posterior.parameters import check_fitted, modules_of, own_parameters, placed, stored_names
 from pyro_posterior.posterior import Posterior
-from pyro_posterior.program import check_engine, make_program
+from pyro_posterior.program import check_engine, look_first, make_program
 from pyro_posterior.randomness import fresh_seed, untouched_random_state
 from pyro_posterior.sites import SiteTable, read_sites
 from pyro_posterior.stores.digest import identity_of
@@ -194,7 +194,16 @@ def run(
         stored = stored_names()
         _set_up_guide(guide, first, seed)
         sampler = JointSampler(model, guide, seed, obs_plate)
-        table = read_sites(sampler, first, needs_plate=second is not None, model_draws=model_draws)
+        look = look_first(engine, sampler, first)
+        table = read_sites(
+            sampler,
+            first,
+            (look.guide_trace, look.trace),
+            needs_plate=second is not None,
+            model_draws=model_draws,
+        )
+        seen = look.record
+        del look  # its traces hold all that the model computed
         check_fitted(stored, modules, trained=trained)
         sites = table.select(return_sites, exclude_sites, return_observed)
         sizes: tuple[int, ...] = (table.first_size,)
@@ -212,7 +221,7 @@ def run(
             engine=engine,
         )
         sampler = replace(sampler, obs_plate=table.obs_plate, local_names=table.local_names)
-        program = make_program(engine, sampler, (first, last), sites, num_samples, where)
+        program = make_program(engine, sampler, seen, (first, last), sites, num_samples, where)
         plan = replace(plan, engine=program.tier)
         kept: Store = MemoryStore(plan)
         if store is not None:

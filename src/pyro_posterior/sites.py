@@ -104,14 +104,21 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def read_sites(
-    sampler: JointSampler, first: Minibatch, *, needs_plate: bool, model_draws: bool = False
+    sampler: JointSampler,
+    first: Minibatch,
+    traces: tuple[poutine.Trace, poutine.Trace],
+    *,
+    needs_plate: bool,
+    model_draws: bool = False,
 ) -> SiteTable:
-    """Run guide and model on the first minibatch, and on one of another size, and look.
+    """Look at a run of guide and model on the first minibatch, and at one of another size.
 
     Parameters
     ----------
     sampler
         With ``obs_plate`` as the user named it, or None to find it.
+    first, traces
+        The first minibatch, and the guide's and the replayed model's trace of a run on it.
     needs_plate
         Whether there are several minibatches, so that their rows must be laid behind each other.
     model_draws
@@ -123,7 +130,7 @@ def read_sites(
     RequestError
         No plate of that name, no or several plates that follow the minibatch.
     """
-    guide_trace, trace = sampler.traces(first, 0)
+    guide_trace, trace = traces
     for name, shape, frame in _misfits(trace):
         if frame.size != 1 and shape[frame.dim - trace.nodes[name]["fn"].event_dim] != 1:
             raise RequestError(

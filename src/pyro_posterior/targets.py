@@ -154,7 +154,7 @@ def _read(model: Any, guide: Any, batches: Batches, obs_plate: str | None) -> Si
         sampler = JointSampler(model, guide, 0, obs_plate)
         if getattr(guide, "prototype_trace", True) is None:  # an autoguide never run
             guide(*first.args, **first.kwargs)
-        table = read_sites(sampler, first, needs_plate=second is not None)
+        table = read_sites(sampler, first, sampler.traces(first, 0), needs_plate=second is not None)
         return replace(table, missing=())
 
 

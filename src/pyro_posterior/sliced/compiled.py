@@ -13,9 +13,9 @@ from pyro_posterior.contracts import Block, Minibatch
 from pyro_posterior.errors import CannotSliceError
 from pyro_posterior.randomness import SLAB
 from pyro_posterior.sliced.graphs import Graphs, guards_hold
-from pyro_posterior.sliced.record import Record
 from pyro_posterior.sliced.signature import tensors_of
 from pyro_posterior.sliced.slicing import Slice, equal_values
+from pyro_posterior.sliced.tape import Record
 
 #: Largest difference from the loop, relative to the largest value of the site.
 TOLERANCE = 1e-5

@@ -6,6 +6,7 @@ and the loop. The highest one that agrees with the loop's own draws is used.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
@@ -24,10 +25,12 @@ from pyro_posterior.loop import LoopProgram
 from pyro_posterior.sliced.batching import Batched, batch_slice
 from pyro_posterior.sliced.compiled import Compiled
 from pyro_posterior.sliced.graphs import build_graphs
-from pyro_posterior.sliced.record import Record, record
+from pyro_posterior.sliced.record import record
 from pyro_posterior.sliced.signature import Signature, signature, tensors_of
 from pyro_posterior.sliced.sizes import chunk_draws
+from pyro_posterior.sliced.skips import Skips
 from pyro_posterior.sliced.slicing import Slice, is_leak, same_slice, slice_record
+from pyro_posterior.sliced.tape import Record
 from pyro_posterior.sliced.together import drawn_together
 
 logger = logging.getLogger(__name__)
@@ -62,6 +65,7 @@ class SlicedProgram:
         self._names = tuple(self._sites)
         self._together: list[tuple[str, ...]] = [self._names]
         self._compiled: dict[tuple[Signature, tuple[str, ...]], list[Compiled]] = {}
+        self._skips: dict[Signature, Skips] = {}
         self._recent: dict[int, Record] = {}  # of the minibatch under consideration, by draw
         self._given_up = False
         self._several = True  # minibatches, so that globals are worth keeping
@@ -75,6 +79,11 @@ class SlicedProgram:
         return "batched slice" if self.batched else "unbatched slice"
 
     # ------------------------------------------------------------------------------- compiling
+
+    def learn(self, found: Record) -> None:
+        """Remember what further recordings of a minibatch of this shape need not compute."""
+        with contextlib.suppress(CannotSliceError):  # said when the program is made
+            self._skips[signature(found.minibatch)] = Skips.of(slice_record(found, self._names))
 
     def start(self, first: Minibatch, last: Minibatch) -> None:
         """Record and check on the first and last minibatch; choose groups of sites and the tier."""
@@ -110,8 +119,12 @@ class SlicedProgram:
 
     def _record(self, minibatch: Minibatch, draw: int) -> Record:
         self.recordings += 1
+        known = signature(minibatch)
         try:
-            return record(self._sampler, minibatch, draw, self._names)
+            found = record(self._sampler, minibatch, draw, self._names, self._skips.get(known))
+            if known not in self._skips:
+                self.learn(found)
+            return found
         except CannotSliceError as error:  # pyro adds the shapes of all sites to the message
             raise CannotSliceError(str(error).split("\n")[0]) from None
         except Exception as error:
@@ -296,6 +309,7 @@ def build_sliced(
     *,
     device: torch.device,
     strict: bool = False,
+    seen: Record | None = None,
 ) -> SlicedProgram:
     """Record, slice, batch and check.
 
@@ -313,6 +327,8 @@ def build_sliced(
         Where the draws are made.
     strict
         Raise where a later minibatch needs the loop, instead of using it.
+    seen
+        A record of the first minibatch from before the sites were known.
 
     Raises
     ------
@@ -320,5 +336,7 @@ def build_sliced(
         With the reason why only the loop gives this model's numbers.
     """
     program = SlicedProgram(sampler, num_samples, device, sites, strict)
+    if seen is not None:
+        program.learn(seen)
     program.start(*ends)
     return program

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from dataclasses import dataclass
 from typing import Any
 
 import torch
+from pyro import poutine
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten
 
@@ -20,7 +21,8 @@ from pyro_posterior.randomness import (
     is_random,
     random_states,
 )
-from pyro_posterior.sliced.tape import Op, Tape, written
+from pyro_posterior.sliced.skips import OtherCourse, Skips
+from pyro_posterior.sliced.tape import Leak, Op, Record, Tape, written
 
 aten = torch.ops.aten
 
@@ -53,35 +55,23 @@ _SHAPE_ONLY = {
 _BATCH_NORMS = {"native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm"}
 
 
-@dataclass
-class Record:
-    """What one draw did, and what it gave: the reference the sliced program is held to."""
-
-    tape: Tape
-    draw: int
-    minibatch: Minibatch
-    values: dict[str, torch.Tensor]
-    outputs: dict[str, int]  # number on the tape of each site's value
-
-
-class Leak:
-    """Stands for a function through which Python read a tensor unseen."""
-
-    tags = ()
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __repr__(self) -> str:
-        return self.name
-
-
 class _Recorder(KeyedDraws):
     """Keyed draws that also go on a tape."""
 
-    def __init__(self, tape: Tape, namer: KeyNamer, seed: int, draw: int, minibatch: int) -> None:
+    def __init__(
+        self,
+        tape: Tape,
+        namer: KeyNamer,
+        seed: int,
+        draw: int,
+        minibatch: int,
+        skips: Skips | None,
+    ) -> None:
         super().__init__(namer, seed, draw, minibatch)
         self._tape = tape
+        self._skips = skips
+        self.empty: set[int] = set()  # storages of what was skipped
+        self.missed = False  # something skipped was needed
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -93,22 +83,37 @@ class _Recorder(KeyedDraws):
             out = args[0].clone()
             tape.add(aten.clone.default, args, kwargs, out)
             return out
-        for target in written(func, args):
+        targets = written(func, args)
+        for target in targets:
             if tape.storage[tape.uid(target)] not in tape.made:
                 raise CannotSliceError(
                     f"{func} writes to a tensor of shape {tuple(target.shape)} that lives outside "
                     f"the model's run, a buffer or the data ({calling_line()})"
                 )
-        key = None
-        if is_random(func) and not draws_nothing(func, args):
-            key = self._namer.next_key()
-            out = self.draw(func, key, args, kwargs)
-        else:
-            out = func(*args, **kwargs)
+        draws = is_random(func) and not draws_nothing(func, args)
+        key = self._namer.next_key() if draws else None
+        position = len(tape.ops)
+        if self._skips is not None and self._skips.skips(position, func):
+            out = self._skips.stand_in(position, targets[0] if targets else None)
+            op = tape.add(func, args, kwargs, out, key)
+            self.empty.update(tape.storage[uid] for uid in op.outs if uid is not None)
+            return out
+        out = func(*args, **kwargs) if key is None else self.draw(func, key, args, kwargs)
         op = tape.add(func, args, kwargs, out, key)
+        if self.empty:
+            self._check_full(op)
         if op.read is not None:
             op.line = calling_line()
         return out
+
+    def _check_full(self, op: Op) -> None:
+        """Raise where an operation that was run took something that was not."""
+        storage = self._tape.storage
+        taken = {storage[uid] for uid in op.ins} & self.empty
+        made = {storage[uid] for uid in op.outs if uid is not None}
+        if taken and not (made and made <= taken):  # more than a view
+            self.missed = True
+            raise OtherCourse
 
 
 # ``tensor.data``, as torch hands it to a function mode.
@@ -219,16 +224,61 @@ def calling_line() -> str:
     return "inside torch or Pyro"
 
 
+Traces = tuple[poutine.Trace, poutine.Trace]
+
+
 def record(
-    sampler: JointSampler, minibatch: Minibatch, draw: int, names: tuple[str, ...]
+    sampler: JointSampler,
+    minibatch: Minibatch,
+    draw: int,
+    names: tuple[str, ...],
+    skips: Skips | None = None,
 ) -> Record:
     """Run draw number ``draw`` and note what it does.
+
+    Parameters
+    ----------
+    sampler, minibatch, draw
+        What is run.
+    names
+        Sites whose values are kept.
+    skips
+        What an earlier recording of the same shapes showed to be of no consequence.
 
     Raises
     ------
     CannotSliceError
         The draw wrote to tensors from outside or used random numbers that have no key.
     """
+    if skips is not None:
+        with contextlib.suppress(OtherCourse):
+            return _record(sampler, minibatch, draw, names, skips)[0]
+    return _record(sampler, minibatch, draw, names, None)[0]
+
+
+def record_first(sampler: JointSampler, minibatch: Minibatch) -> tuple[Record, Traces]:
+    """A record of draw 0 with all sites, before anything is known of them, and its traces.
+
+    It shows the course of the draw. Its numbers are no draw of the run where keys depend on which
+    sites are local, which only the traces tell.
+
+    Raises
+    ------
+    CannotSliceError
+        As `record`.
+    """
+    found, traces = _record(sampler, minibatch, 0, None, None)
+    found.values.clear()
+    return found, traces
+
+
+def _record(
+    sampler: JointSampler,
+    minibatch: Minibatch,
+    draw: int,
+    names: tuple[str, ...] | None,
+    skips: Skips | None,
+) -> tuple[Record, Traces]:
     tape = Tape()
     leaves = tree_flatten((minibatch.args, dict(minibatch.kwargs)))[0]
     for value in leaves:
@@ -239,9 +289,11 @@ def record(
                 tape.add_input(value)
     before = random_states()
     namer = sampler.namer()
-    recorder = _Recorder(tape, namer, sampler.seed, draw, minibatch.index)
+    recorder = _Recorder(tape, namer, sampler.seed, draw, minibatch.index, skips)
     with torch.inference_mode(False), no_validation(), namer, recorder, _LeakWatch(tape):
-        _, trace = sampler.run(minibatch)
+        guide_trace, trace = sampler.run(minibatch)
+    if names is None:
+        names = tuple(name for name, node in trace.nodes.items() if node["type"] == "sample")
     values = {name: torch.as_tensor(trace.nodes[name]["value"]) for name in names}
     if random_states() != before:
         raise CannotSliceError(
@@ -254,4 +306,6 @@ def record(
                 "run, a buffer or the data, changed in place"
             )
     outputs = {name: tape.uid(value) for name, value in values.items()}
-    return Record(tape, draw, minibatch, values, outputs)
+    if recorder.missed or recorder.empty & {tape.storage[uid] for uid in outputs.values()}:
+        raise OtherCourse
+    return Record(tape, draw, minibatch, values, outputs), (guide_trace, trace)

@@ -14,8 +14,7 @@ from torch.utils._pytree import tree_flatten
 
 from pyro_posterior.errors import CannotSliceError
 from pyro_posterior.randomness import FREE
-from pyro_posterior.sliced.record import Leak, Record
-from pyro_posterior.sliced.tape import Op, Ref, Tape
+from pyro_posterior.sliced.tape import Leak, Op, Record, Ref, Tape
 
 BATCH, DRAW = 1, 2
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from pyro_posterior.contracts import Minibatch
 from pyro_posterior.errors import CannotSliceError
 from pyro_posterior.randomness import Key
 
@@ -55,6 +56,7 @@ class Tape:
     inputs: list[int] = field(default_factory=list)
     storage: dict[int, int] = field(default_factory=dict)  # tensor -> storage
     layouts: dict[int, tuple[Any, ...]] = field(default_factory=dict)  # shape, dtype
+    forms: dict[int | None, tuple[Any, ...]] = field(default_factory=dict)  # and stride, device
     made: set[int] = field(default_factory=set)  # storages made by recorded operations
     versions: dict[int, int] = field(default_factory=dict)  # of leaves, when first seen
     nbytes: dict[int, int] = field(default_factory=dict)
@@ -72,6 +74,7 @@ class Tape:
         self._owners.setdefault(storage, []).append(weakref.ref(tensor))
         self.storage[uid] = storage
         self.layouts[uid] = (tuple(tensor.shape), tensor.dtype)
+        self.forms[uid] = (tensor.shape, tensor.stride(), tensor.dtype, tensor.device)
         self.nbytes[uid] = tensor.numel() * tensor.element_size()
         return uid
 
@@ -158,6 +161,29 @@ class Tape:
         op.level = level
         self.ops.append(op)
         return op
+
+
+@dataclass
+class Record:
+    """What one draw did, and what it gave: the reference the sliced program is held to."""
+
+    tape: Tape
+    draw: int
+    minibatch: Minibatch
+    values: dict[str, torch.Tensor]
+    outputs: dict[str, int]  # number on the tape of each site's value
+
+
+class Leak:
+    """Stands for a function through which Python read a tensor unseen."""
+
+    tags = ()
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return self.name
 
 
 def _address(tensor: torch.Tensor) -> int:
