@@ -137,6 +137,22 @@ def test_importing_the_package_leaves_heavy_packages_alone() -> None:
     assert found == "[]"
 
 
+def test_drawing_does_not_load_torchs_compiler() -> None:
+    """It would take about a second of the first call."""
+    found = run_python(
+        "import sys, torch, pyro, pyro.distributions as dist\n"
+        "from pyro_posterior import sample_posterior\n"
+        "def model(x):\n"
+        "    with pyro.plate('obs', len(x)):\n"
+        "        pyro.sample('z', dist.Normal(x, 1.0))\n"
+        "for engine in ('loop', 'sliced'):\n"
+        "    sample_posterior(model, model, torch.ones(3), num_samples=9, engine=engine,\n"
+        "                     accelerator='cpu', show_progress=False)\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    assert found == "False"
+
+
 def test_the_package_imports_where_only_the_core_is_installed() -> None:
     """Every package outside the core's own dependencies is hidden from the import."""
     optional = [

@@ -19,6 +19,7 @@ STAGES: tuple[tuple[str, str, str], ...] = (
     ("loading minibatches", "pyro_posterior.batches", "Batches.first_two"),
     ("loading minibatches", "pyro_posterior.batches", "Batches.plan"),
     ("reading sites", "pyro_posterior.sampling", "read_sites"),
+    ("recording", "pyro_posterior.program", "record_first"),
     ("recording", "pyro_posterior.sliced.program", "record"),
     ("slicing and batching", "pyro_posterior.sliced.program", "slice_record"),
     ("slicing and batching", "pyro_posterior.sliced.program", "batch_slice"),

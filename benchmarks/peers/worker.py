@@ -236,10 +236,14 @@ def _let_numpyro_take_rbg_keys() -> None:
             module.is_prng_key = takes  # type: ignore[attr-defined]
 
 
-def _keep_last_draw(block: Any, sites: Any, plan: Any, *others: Any) -> Any:
+def _keep_last_draw(
+    block: Any, sites: Any, plan: Any, summaries: Any, workers: int, results: Any, tally: Any
+) -> None:
     """In place of summaries and the count of values that are not finite, which no peer makes."""
-    last = {site.name: block.pop(site.name)[-1].numpy() for site in sites}
-    return {name: last for name in plan.result_names}, {}
+    for site in sites:
+        last = block.pop(site.name)[-1].numpy().copy()
+        for name in plan.result_names:
+            results[name][site.name] = last
 
 
 def _mib(posterior: Any) -> float:

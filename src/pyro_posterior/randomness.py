@@ -299,7 +299,15 @@ class KeyNamer(Messenger):
         return Key(site, count, local)
 
 
-class KeyedDraws(TorchDispatchMode):
+class PlainMode(TorchDispatchMode):
+    """A dispatch mode that does not make torch load its compiler, which takes about a second."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+
+class KeyedDraws(PlainMode):
     """Replaces every random operation by its keyed form, for draw number ``draw``."""
 
     def __init__(self, namer: KeyNamer, seed: int, draw: int, minibatch: int) -> None:

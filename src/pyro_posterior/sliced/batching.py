@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from pyro_posterior.errors import CannotSliceError
-from pyro_posterior.randomness import draw_many, draw_one
+from pyro_posterior.randomness import PlainMode, draw_many, draw_one
 from pyro_posterior.sliced.slicing import BATCH, DRAW, Slice, is_leak
 from pyro_posterior.sliced.tape import Op, Ref, Tape
 
@@ -61,7 +60,7 @@ class Batched:
     chunk: int | None
 
 
-class _Taping(TorchDispatchMode):
+class _Taping(PlainMode):
     def __init__(self, tape: Tape, level: int) -> None:
         super().__init__()
         self._tape, self._level = tape, level

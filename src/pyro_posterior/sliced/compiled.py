@@ -133,6 +133,11 @@ class Compiled:
         lines += [f"  {value!r}" for value in self.graphs.expected]
         return lines
 
+    @property
+    def kept_bytes(self) -> int:
+        """Size of the globals kept so far."""
+        return len(self.kept) * self.globals_bytes()
+
     def globals_bytes(self) -> int:
         """Size of one chunk's globals."""
         return sum(x.numel() * x.element_size() for x in next(iter(self.kept.values()), ()))

@@ -112,12 +112,14 @@ def _emit(
     nodes: dict[int, fx.Node] = {}
     for position, uid in enumerate(inputs):
         nodes[uid] = graph.placeholder(f"in{position}")
+        nodes[uid].meta[LAYOUT] = tape.layouts[uid]
 
     def node(uid: int) -> fx.Node:
         if uid not in nodes:
             name = f"constant{len(list(root.buffers()))}"
             root.register_buffer(name, tape.leaves[uid])
             nodes[uid] = graph.get_attr(name)
+            nodes[uid].meta[LAYOUT] = tape.layouts[uid]
         return nodes[uid]
 
     reads = []

@@ -252,7 +252,8 @@ class SlicedProgram:
             if not compiled.kept:  # the first chunk tells how large the globals are
                 compiled.run(prologue, seed, 0, minibatch.index, keep=True)
             chunks = math.ceil(self._num_samples / compiled.draws_at_once)
-            keep = compiled.globals_bytes() * chunks <= KEPT_GLOBALS_BYTES
+            others = sum(x.kept_bytes for x in self._all_compiled() if x is not compiled)
+            keep = compiled.globals_bytes() * chunks + others <= KEPT_GLOBALS_BYTES
 
         def draw(draws: range) -> Block:
             return compiled.block(prologue, seed, draws, minibatch.index, keep)

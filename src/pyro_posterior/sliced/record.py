@@ -36,6 +36,7 @@ _LEAKS = {
     "__array__",
     "data_ptr",
     "__dlpack__",
+    "storage_offset",
     "untyped_storage",
     "storage",
 }
@@ -78,7 +79,7 @@ class _Recorder(KeyedDraws):
     ) -> Any:
         kwargs = kwargs or {}
         tape = self._tape
-        _refuse_hidden_writes(func, args)
+        _refuse_the_hidden(func, args)
         if func is aten.lift_fresh.default:  # a literal: a fresh copy in every replay
             out = args[0].clone()
             tape.add(aten.clone.default, args, kwargs, out)
@@ -201,9 +202,13 @@ def _one_hot(tensor: torch.Tensor, num_classes: int = -1) -> torch.Tensor:
     return (tensor.unsqueeze(-1) == steps).long()
 
 
-def _refuse_hidden_writes(func: Any, args: tuple[Any, ...]) -> None:
-    """Batch norm in training mode changes its running statistics, which its schema hides."""
+def _refuse_the_hidden(func: Any, args: tuple[Any, ...]) -> None:
+    """What no schema shows: running statistics that batch norm changes, offsets of other memory."""
     name = str(func._schema.name).split("::")[1]
+    if name == "as_strided" and len(args) > 3 and args[3]:
+        raise CannotSliceError(
+            f"as_strided reads a tensor's memory at a place of its own ({calling_line()})"
+        )
     if name in _BATCH_NORMS and args[5] and args[3] is not None:
         raise CannotSliceError(
             f"a batch norm in training mode changes its running statistics ({calling_line()})"

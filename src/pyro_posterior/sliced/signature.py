@@ -23,7 +23,10 @@ def signature(minibatch: Minibatch) -> Signature:
     def look(value: Any) -> Any:
         if isinstance(value, torch.Tensor):
             position = next(i for i, x in enumerate(tensors) if x is value)
-            layout = (tuple(value.shape), value.stride(), value.storage_offset())
+            layout = (
+                tuple(value.shape),
+                value.stride(),
+            )  # minibatches are often slices of one tensor
             seen = (
                 value.dtype,
                 value.device,

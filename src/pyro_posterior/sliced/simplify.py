@@ -1,7 +1,9 @@
-"""Fewer passes over memory: no arithmetic that changes nothing, and temporaries reused in place.
+"""Fewer passes over memory: sums of products as matrix products, no arithmetic that changes
+nothing, temporaries reused in place.
 
-Both keep the numbers (a negative zero may become a positive one). A chunk's values then stay in
-one buffer, in cache, from the random numbers to the site.
+A chunk's values then stay in one buffer, in cache, from the random numbers to the site. A matrix
+product adds in another order, within the tolerance of the batched slice; the rest keeps the numbers
+(a negative zero may become a positive one).
 """
 
 from __future__ import annotations
@@ -42,6 +44,8 @@ def simplify(graph: fx.Graph) -> None:
         if _changes_nothing(node):
             node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)
+    for node in list(graph.nodes):
+        _as_matrix_product(node)
     for node in graph.nodes:
         _reuse_memory(node)
     for node in reversed(graph.nodes):  # memory made for nothing
@@ -62,6 +66,44 @@ def _changes_nothing(node: fx.Node) -> bool:
         and value.meta.get(LAYOUT) is not None
         and value.meta.get(LAYOUT) == node.meta.get(LAYOUT)
     )
+
+
+def _as_matrix_product(node: fx.Node) -> None:
+    """``(a * b).sum(dims)`` whose product is larger than both factors, without the product."""
+    product: Any = node.args[0] if node.args else None
+    if node.target is not aten.sum.dim_IntList or len(node.args) != 2 or node.kwargs:
+        return
+    if product.target is not aten.mul.Tensor or product.kwargs or len(product.users) != 1:
+        return
+    factors: list[Any] = list(product.args)
+    layouts: list[Any] = [x.meta.get(LAYOUT) for x in factors if isinstance(x, fx.Node)]
+    if len(layouts) != 2 or None in layouts:
+        return
+    shape, dtype = product.meta[LAYOUT]
+    if not dtype.is_floating_point or any(layout[1] != dtype for layout in layouts):
+        return
+    dims: Any = node.args[1]
+    summed = {dim % len(shape) for dim in dims}
+    kept = [dim for dim in range(len(shape)) if dim not in summed]
+    lengths = [(1,) * (len(shape) - len(layout[0])) + tuple(layout[0]) for layout in layouts]
+    if not summed or any(own[dim] != shape[dim] for own in lengths for dim in summed):
+        return
+    if not all(any(own[dim] == 1 < shape[dim] for dim in kept) for own in lengths):
+        return
+    # Axes of length one are taken out, so that einsum sees a plain (batched) matrix product.
+    operands: list[Any] = []
+    with node.graph.inserting_before(product):  # a factor may be written to before the sum
+        for factor, own in zip(factors, lengths, strict=True):
+            axes = [dim for dim, length in enumerate(own) if length > 1]
+            sizes = [own[dim] for dim in axes]
+            operands += [node.graph.call_function(aten.reshape.default, (factor, sizes)), axes]
+        out = [dim for dim in kept if shape[dim] > 1]
+        made = node.graph.call_function(torch.einsum, (*operands, out))
+        whole = node.graph.call_function(aten.reshape.default, (made, list(node.meta[LAYOUT][0])))
+    whole.meta[LAYOUT] = node.meta[LAYOUT]
+    node.replace_all_uses_with(whole)
+    node.graph.erase_node(node)
+    node.graph.erase_node(product)
 
 
 def _reuse_memory(node: fx.Node) -> None:
