@@ -140,6 +140,15 @@ def test_data_turned_into_numpy_serve_their_own_minibatch_only() -> None:
     assert all(agrees(program, model, batch) for batch in batches)
 
 
+@pytest.mark.parametrize("make", [torch.Tensor, torch.FloatTensor])
+def test_a_read_that_leaves_no_trace_serves_its_own_minibatch_only(make: Any) -> None:
+    model = with_out(lambda x, z: z * make([x[0]]))
+    sizes = (1.0, 2.0, 1.0)  # the first and the last are alike
+    batches = minibatches(*(torch.full((4,), value) for value in sizes))
+    program = program_of(model, batches)
+    assert all(agrees(program, model, batch) for batch in batches)
+
+
 @pytest.mark.parametrize(
     "others", [(1, 2), ("a", "b"), (np.zeros(2000), np.r_[np.zeros(1000), 1, np.zeros(999)])]
 )

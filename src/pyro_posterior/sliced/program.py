@@ -68,6 +68,7 @@ class SlicedProgram:
         self._skips: dict[Signature, Skips] = {}
         self._recent: dict[int, Record] = {}  # of the minibatch under consideration, by draw
         self._given_up = False
+        self._remakes = False  # constants in each draw, which may come from the data unseen
         self._several = True  # minibatches, so that globals are worth keeping
         self.batched = True
         self.workers = 1
@@ -94,7 +95,7 @@ class SlicedProgram:
         cuts = [slice_record(found, self._names) for found in records]
         if any(cut.free_reads for cut in cuts):
             records, cuts = self._more_records(records, cuts, first)
-        _agree(records, cuts)
+        self._remakes = _agree(records, cuts)
         scopes = [
             [site.name for site in self._sites.values() if site.scope == scope]
             for scope in ("global", "local")
@@ -191,8 +192,10 @@ class SlicedProgram:
             )
         if fresh:  # a shape not seen before: two draws must agree
             other = slice_record(self._record_recent(minibatch, self._num_samples - 1), names)
-            if difference := same_slice(cut, other):
+            remade: list[torch.Tensor] = []
+            if difference := same_slice(cut, other, remade):
                 raise CannotSliceError(f"two draws are not the same program: {difference}")
+            self._remakes = self._remakes or bool(remade)
         compiled = self._compile(cut, found)
         prologue = compiled.prepare(minibatch)
         if prologue is None:
@@ -214,7 +217,7 @@ class SlicedProgram:
         with torch.no_grad():
             batched: Batched = batch_slice(cut, tensors_of(found.minibatch), where, chunk)
             graphs = build_graphs(batched)
-        leaks = any(is_leak(op) for op in cut.guarded)
+        leaks = self._remakes or any(is_leak(op) for op in cut.guarded)
         return Compiled(
             cut,
             graphs,
@@ -278,14 +281,19 @@ class SlicedProgram:
         return "\n".join(lines)
 
 
-def _agree(records: Sequence[Record], cuts: Sequence[Slice]) -> None:
-    """Draws of one minibatch, and minibatches of which Python read the same, are one program."""
+def _agree(records: Sequence[Record], cuts: Sequence[Slice]) -> bool:
+    """Draws of one minibatch, and minibatches of which Python read the same, are one program.
+
+    Gives whether the model makes constants anew in each draw.
+    """
+    remade: list[torch.Tensor] = []
     seen: dict[Any, Slice] = {}
     for found, cut in zip(records, cuts, strict=True):
         reads = tuple(_as_read(op.read) for op in cut.guarded if op.read is not None)
         for key in (found.minibatch.index, (signature(found.minibatch), reads)):
-            if difference := same_slice(seen.setdefault(key, cut), cut):
+            if difference := same_slice(seen.setdefault(key, cut), cut, remade):
                 raise CannotSliceError(f"two draws are not the same program: {difference}")
+    return bool(remade)
 
 
 def _as_read(read: Any) -> Any:

@@ -83,6 +83,8 @@ class _Recorder(KeyedDraws):
         if func is aten.lift_fresh.default:  # a literal: a fresh copy in every replay
             out = args[0].clone()
             tape.add(aten.clone.default, args, kwargs, out)
+            if tape.seen_functions:  # ``torch.Tensor([x])`` reads x without being one
+                tape.literals.add(tape.uid(args[0]))
             return out
         targets = written(func, args)
         for target in targets:
@@ -159,7 +161,11 @@ class _LeakWatch(TorchFunctionMode):
         elif func is torch.nn.functional.one_hot:
             return _one_hot(*args, **kwargs)
         before = len(self._tape.ops)
-        out = func(*args, **kwargs)
+        self._tape.seen_functions += 1
+        try:
+            out = func(*args, **kwargs)
+        finally:
+            self._tape.seen_functions -= 1
         if len(self._tape.ops) > before and name not in _SHAPE_ONLY:
             self._note_unseen(name, before, args[1:] if name.startswith("new_") else args, kwargs)
         return out

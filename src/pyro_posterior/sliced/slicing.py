@@ -154,8 +154,12 @@ def _levels(tape: Tape) -> tuple[dict[int, int], set[int]]:
 # --------------------------------------------------------------------------------------- comparing
 
 
-def same_slice(one: Slice, other: Slice) -> str:
-    """Empty where two slices are the same program with the same constants, else what differs."""
+def same_slice(one: Slice, other: Slice, remade: list[torch.Tensor] | None = None) -> str:
+    """Empty where two slices are the same program with the same constants, else what differs.
+
+    Constants that no operation made, equal but not the same memory in the two, go to ``remade``:
+    Python made them anew each time, from nobody knows what.
+    """
     if len(one.ops) != len(other.ops):
         return f"{len(one.ops)} operations in one, {len(other.ops)} in the other"
     numbers: tuple[dict[int, int], dict[int, int]] = ({}, {})
@@ -172,7 +176,7 @@ def same_slice(one: Slice, other: Slice) -> str:
             return f"operation {position} ({a.func}): other arguments"
         for x, y in zip(flat_a, flat_b, strict=True):
             if isinstance(x, Ref) and isinstance(y, Ref):
-                if not _same_tensor(one, other, numbers, checked, x.uid, y.uid):
+                if not _same_tensor(one, other, numbers, checked, x.uid, y.uid, remade):
                     return f"operation {position} ({a.func}): another tensor"
             elif repr(x) != repr(y):
                 return f"operation {position} ({a.func}): {x!r} in one, {y!r} in the other"
@@ -181,7 +185,7 @@ def same_slice(one: Slice, other: Slice) -> str:
                 numbers[0].setdefault(x, position * 1000 + i)
                 numbers[1].setdefault(y, position * 1000 + i)
     for name, uid in one.outputs.items():
-        if not _same_tensor(one, other, numbers, checked, uid, other.outputs[name]):
+        if not _same_tensor(one, other, numbers, checked, uid, other.outputs[name], remade):
             return f"site {name!r} is another tensor"
     return ""
 
@@ -197,16 +201,20 @@ def _same_tensor(
     checked: set[tuple[int, int]],
     x: int,
     y: int,
+    remade: list[torch.Tensor] | None,
 ) -> bool:
     if x in numbers[0] or y in numbers[1]:
         return numbers[0].get(x) == numbers[1].get(y)
     if (x, y) in checked:
         return True
     a, b = one.tape.leaves.get(x), other.tape.leaves.get(y)
-    same = a is not None and b is not None and (a is b or equal_values(a, b))
-    if same:
-        checked.add((x, y))
-    return same
+    if a is None or b is None or not (a is b or equal_values(a, b)):
+        return False
+    checked.add((x, y))
+    literal = x in one.tape.literals
+    if remade is not None and not literal and a.numel() and a.data_ptr() != b.data_ptr():
+        remade.append(a)
+    return True
 
 
 def equal_values(a: torch.Tensor, b: torch.Tensor) -> bool:

@@ -53,6 +53,8 @@ class Tape:
 
     ops: list[Op] = field(default_factory=list)
     leaves: dict[int, torch.Tensor] = field(default_factory=dict)
+    literals: set[int] = field(default_factory=set)  # leaves that a function made of numbers
+    seen_functions: int = 0  # functions that run now and whose arguments have been looked at
     inputs: list[int] = field(default_factory=list)
     storage: dict[int, int] = field(default_factory=dict)  # tensor -> storage
     layouts: dict[int, tuple[Any, ...]] = field(default_factory=dict)  # shape, dtype
