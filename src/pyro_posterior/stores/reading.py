@@ -15,6 +15,7 @@ import numpy as np
 
 from pyro_posterior.contracts import Results, RunPlan, Site
 from pyro_posterior.errors import MissingPackageError, StoreError
+from pyro_posterior.stores.files import as_folder
 from pyro_posterior.stores.header import plan_of, read_header
 from pyro_posterior.stores.layout import Segments, array_name, plan_segments
 
@@ -123,7 +124,7 @@ def read_store(path: str | Path) -> Stored:
         zarr is not installed.
     """
     need_zarr("reading a store")
-    path = Path(path)
+    path = as_folder(path)
     header = read_header(path)
     plan = plan_of(header, path)
     segments = replace(plan_segments(plan), rows=header["segment_rows"])
