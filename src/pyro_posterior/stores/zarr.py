@@ -30,7 +30,7 @@ from pyro_posterior.stores.files import (
     sync_folder,
     write_whole,
 )
-from pyro_posterior.stores.header import KEY, differences, make_header, plan_of, read_header
+from pyro_posterior.stores.header import KEY, differences, make_header, read_header
 from pyro_posterior.stores.layout import (
     Segments,
     array_name,
@@ -47,6 +47,7 @@ from pyro_posterior.stores.reading import (
     need_zarr,
     progress,
     read_marks,
+    read_plan,
     read_store,
 )
 
@@ -61,10 +62,7 @@ def seed_of_unfinished(path: str | Path) -> int | None:
     path = as_folder(path)
     if not _holds_something(path):
         return None
-    need_zarr("store=")
-    header = read_header(path)
-    plan = plan_of(header, path)
-    marks = read_marks(path, replace(plan_segments(plan), rows=header["segment_rows"]))
+    plan, marks = read_plan(path)
     if marks.all() and is_closed(path):
         raise StoreError(
             f"the store {str(path)!r} holds a finished run with seed {plan.seed}, and this call "
