@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -247,6 +248,17 @@ def test_inspect_lists_the_sites_of_a_store(store, capsys):
     sites = {site["name"]: site for site in json.loads(capsys.readouterr().out)}
     assert sites["z"]["shape"] == [40]
     assert (sites["z"]["scope"], sites["w"]["scope"]) == ("local", "global")
+
+
+def test_inspect_lists_the_sites_of_an_unfinished_store(store, capsys, tmp_path):
+    copy = tmp_path / "copy.zarr"
+    shutil.copytree(store, copy)
+    mark = max((copy / "segments" / "done" / "c").iterdir())
+    mark.write_bytes(b"\0")
+    assert main(["inspect", str(copy)]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"unfinished: \d+ of \d+ segments are complete", printed)
+    assert re.search(r"z +latent +local +\(40,\)", printed)
 
 
 def test_report_of_a_store(store, here, capsys):

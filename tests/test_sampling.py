@@ -450,3 +450,14 @@ def test_a_guide_that_chooses_its_rows_by_itself(toy):
     guide(*toy.data)
     with pytest.raises(RequestError, match=r"'obs' has 4 rows whatever the size.*create_plates="):
         sample(model, guide, toy.data, batch_size=4)
+
+
+def test_complex_sites_are_refused_unless_the_summaries_can_do_with_them():
+    def model(x):
+        pyro.sample("z", dist.Normal(0.0, 1.0))
+        pyro.deterministic("c", torch.complex(x.sum(), x.sum()))
+
+    with pytest.raises(RequestError, match=r"sites \['c'\] have complex numbers"):
+        sample(model, model, torch.ones(3))
+    means = sample(model, model, torch.ones(3), summary_fun={"means": np.mean})
+    assert means["post_sample_means"]["c"] == 3 + 3j

@@ -118,11 +118,15 @@ def run(options: argparse.Namespace) -> None:
 def inspect(options: argparse.Namespace) -> None:
     """List the sites of a model or of a store, without sampling."""
     if _is_store(options.target):
-        posterior = _open(options.target)
-        sites, head = posterior.plan.sites, repr(posterior).splitlines()[:2]
+        from pyro_posterior.stores.reading import progress, read_plan
+
+        plan, marks = read_plan(Path(options.target))
+        sites, head = plan.sites, [f"unfinished: {progress(marks)}"]
+        if marks.all():  # read, so that damage is noticed
+            head = repr(_open(options.target)).splitlines()[:2]
 
         def shape_of(site: Site) -> tuple[int, ...]:
-            return full_shape(site, posterior.plan.num_obs)
+            return full_shape(site, plan.num_obs)
 
     else:
         given = {name: getattr(options, name) for name in _PASSED_ON if hasattr(options, name)}

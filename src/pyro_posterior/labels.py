@@ -64,10 +64,13 @@ def site_dims(
 
 def _checked(plan: RunPlan, dims: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
     known = {site.name: site for site in plan.sites}
+    if not isinstance(dims, Mapping):
+        raise RequestError(f"dims must be a dict, site to names of axes, found {dims!r}")
     for name, names in dims.items():
         if name not in known:
             raise RequestError(f"dims names the site {name!r}; the sites are {sorted(known)}")
-        if isinstance(names, str) or len(names) > len(known[name].shape):
+        wrong = isinstance(names, str) or not hasattr(names, "__len__")
+        if wrong or len(names) > len(known[name].shape):
             raise RequestError(
                 f"dims gives {names!r} for site {name!r}, one draw of which has "
                 f"{len(known[name].shape)} axes: give a list with at most that many names"
@@ -101,9 +104,16 @@ def dim_coords(
     """
     coords: dict[str, np.ndarray] = {}
     for source, strict in ((known, False), (given or {}, True)):
+        if not isinstance(source, Mapping):
+            raise RequestError(f"coords must be a dict, dimension to labels, found {source!r}")
         for name, values in source.items():
             dim = obs_dim if name == OBSERVATIONS and name not in lengths and obs_dim else name
             labels = np.asarray(values)
+            if labels.ndim != 1:
+                raise RequestError(
+                    f"coords gives an array of shape {labels.shape} for dimension {name!r}: give "
+                    "one label for every position, such as a list"
+                )
             if lengths.get(dim) == len(labels):
                 coords[dim] = labels
             elif strict:

@@ -206,6 +206,7 @@ def run(
         del look  # its traces hold all that the model computed
         check_fitted(stored, modules, trained=trained)
         sites = table.select(return_sites, exclude_sites, return_observed)
+        _check_real(sites, summary_fun)
         sizes: tuple[int, ...] = (table.first_size,)
         last = first
         if second is not None:
@@ -225,7 +226,7 @@ def run(
         plan = replace(plan, engine=program.tier)
         kept: Store = MemoryStore(plan)
         if store is not None:
-            identity = identity_of(sampler, modules, (first, last), where)
+            identity = identity_of(sampler, modules, (first, last), where, summary_fun)
             kept = open_zarr_store(store, plan, identity, coords=coords, overwrite=overwrite)
         needed: Iterable[Minibatch] = (first,)
         if second is not None and plan.local_sites:
@@ -327,7 +328,9 @@ def _reduce(
         for name, value in summarised.values.items():
             results[name][site.name] = value
         if plan.return_samples:
-            results["posterior_samples"][site.name] = draws.cpu().numpy()
+            host = draws.cpu()  # NumPy has no bfloat16
+            host = host.float() if host.dtype == torch.bfloat16 else host
+            results["posterior_samples"][site.name] = host.numpy()
         if summarised.nonfinite:
             tally[site.name] = summarised.nonfinite
 
@@ -369,6 +372,15 @@ def _telling_what_is_kept(store: Store) -> Iterator[None]:
             logger.warning("interrupted: %s", kept)
             error.add_note(kept)
         raise
+
+
+def _check_real(sites: Sequence[Site], summary_fun: Any) -> None:
+    found = [site.name for site in sites if site.dtype.is_complex]
+    if found and summary_fun is None:
+        raise RequestError(
+            f"the sites {found} have complex numbers, of which there are no quantiles: leave them "
+            f"out with exclude_sites={found}, or say what is wanted with summary_fun="
+        )
 
 
 def _check_seed(seed: Any, store: str | Path | None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pyro
@@ -131,6 +132,11 @@ def test_names_of_axes_without_a_plate_and_of_scopes():
         ({"coords": {"spots": ["a"]}}, "dimension 'spots', which is unknown"),
         ({"dims": {"v": ["k"]}}, "dims names the site 'v'"),
         ({"dims": {"one": ["a", "b"]}}, "one draw of which has 1 axes"),
+        ({"coords": {"cells": "abcde"}}, "give one label for every position"),
+        ({"coords": {"cells": np.zeros((5, 2))}}, "give one label for every position"),
+        ({"coords": ["a"]}, "coords must be a dict"),
+        ({"dims": ["a"]}, "dims must be a dict"),
+        ({"dims": {"one": 3}}, "give a list"),
         ({"sites": ["v"]}, "the posterior has no site 'v'"),
         ({"result": "posterior_samples"}, "draw with return_samples=True"),
     ],
@@ -196,7 +202,7 @@ def test_arviz_groups_and_attributes(posterior):
     from pyro_posterior.exports.arviz import to_arviz
 
     data = to_arviz(posterior)
-    if hasattr(az, "InferenceData"):
+    if int(az.__version__.split(".")[0]) == 0:
         assert isinstance(data, az.InferenceData)
     assert set(data["posterior"].data_vars) == {"mu", "twice_mu", "z", "mu_times_y", "sum"}
     assert data["posterior"]["z"].dims == ("chain", "draw", "obs")
@@ -211,11 +217,31 @@ def test_arviz_without_inference_data_gets_a_tree(posterior, monkeypatch):
     xarray = pytest.importorskip("xarray")
     from pyro_posterior.exports.arviz import to_arviz
 
-    monkeypatch.delattr(arviz, "InferenceData", raising=False)  # as in ArviZ 1.x
+    def as_in_1_x(name):
+        assert name == "InferenceData"
+        warnings.warn("moved", stacklevel=1)
+        return xarray.DataTree
+
+    if "InferenceData" in vars(arviz):
+        monkeypatch.delattr(arviz, "InferenceData")
+        monkeypatch.setattr(arviz, "__getattr__", as_in_1_x, raising=False)
     tree = to_arviz(posterior)
     assert isinstance(tree, xarray.DataTree)
     assert set(tree.children) == {"posterior", "observed_data"}
     assert tree["posterior"]["z"].dims == ("chain", "draw", "obs")
+
+
+def test_arviz_1_takes_the_tree(posterior, tmp_path):
+    az = pytest.importorskip("arviz", "1.0")  # needs Python 3.12
+    from pyro_posterior.exports.arviz import to_arviz
+
+    tree = to_arviz(posterior, coords={"obs": NAMES})
+    draws = np.asarray(posterior["posterior_samples"]["z"])
+    table = az.summary(tree, var_names=["z"], kind="stats", ci_kind="eti", round_to="none")
+    np.testing.assert_allclose(table["mean"], posterior["post_sample_means"]["z"], rtol=1e-5)
+    assert table.index[4] == "z[cell 4]"
+    interval = az.eti(tree, var_names=["z"], prob=0.9)["z"].values
+    np.testing.assert_allclose(interval, np.quantile(draws, [0.05, 0.95], axis=0).T, rtol=1e-4)
 
 
 def test_arviz_needs_draws():

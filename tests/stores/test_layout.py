@@ -83,7 +83,14 @@ def test_draws_are_cut_before_rows():
         ("__x", "%5F_x"),
         (".", "%2E"),
         ("zarr.json", "zarr%2Ejson"),
+        ("", "%"),
     ],
 )
 def test_names_of_arrays_are_allowed_by_zarr(site, name):
     assert array_name(site) == name
+
+
+def test_long_names_fit_a_file_system_and_stay_apart():
+    names = [array_name("é" * 300 + end) for end in "ab"]
+    assert [len(name) for name in names] == [200, 200]
+    assert names[0] != names[1]

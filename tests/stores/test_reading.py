@@ -14,6 +14,7 @@ import pytest
 from pyro_posterior import Posterior
 from pyro_posterior.errors import MissingPackageError, StoreError
 from pyro_posterior.labels import full_shape
+from pyro_posterior.stores.header import KEY
 from store_helpers import run
 from toy_models import ConjugateNormal
 
@@ -117,6 +118,10 @@ def test_missing_and_damaged_header(copy, tmp_path):
     header.write_text(text[:100])
     with pytest.raises(StoreError, match="is damaged or not of pyro-posterior"):
         Posterior.open(copy)
+    for inside in ({}, {KEY: {"format_version": 1}}, {KEY: {"format_version": 1, "run": []}}):
+        header.write_text(json.dumps({"attributes": inside}))
+        with pytest.raises(StoreError, match="is damaged or not of pyro-posterior"):
+            Posterior.open(copy)
     header.write_text(json.dumps({"zarr_format": 3, "node_type": "group", "attributes": {}}))
     with pytest.raises(StoreError, match="is damaged or not of pyro-posterior"):
         Posterior.open(copy)

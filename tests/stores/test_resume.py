@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -148,6 +150,27 @@ def test_a_store_of_another_model_guide_or_data_is_refused(tmp_path):
         run(toy, toy.data, **kwargs)
     anew = run(toy, toy.data, overwrite=True, **kwargs)
     assert_same(anew, Posterior.open(tmp_path / "s.zarr"))
+
+
+def _above(limit):
+    return lambda x, axis: (x > limit).mean(axis)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (lambda x, axis: x.mean(axis), lambda x, axis: x.max(axis)),
+        (_above(0.0), _above(1.0)),
+        (np.median, np.mean),
+        (functools.partial(np.quantile, q=0.1), functools.partial(np.quantile, q=0.2)),
+    ],
+)
+def test_another_function_under_the_same_name_is_refused(tmp_path, one, other):
+    toy, kwargs = ConjugateNormal(), {"batch_size": 5, "store": tmp_path / "s.zarr"}
+    held = run(toy, toy.data, summary_fun={"m": one}, **kwargs)
+    assert_same(held, run(toy, toy.data, summary_fun={"m": one}, **kwargs))
+    with pytest.raises(StoreError, match="functions in summary_fun: "):
+        run(toy, toy.data, summary_fun={"m": other}, **kwargs)
 
 
 def test_overwrite_leaves_a_folder_of_something_else_alone(tmp_path):

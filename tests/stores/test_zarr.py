@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from pyro_posterior import Posterior
+from pyro_posterior.errors import RequestError, StoreError
 from pyro_posterior.stores.reading import StoredArray
 from store_helpers import Batches, assert_same_bytes, run
 from toy_models import ConjugateNormal, assert_same
@@ -104,6 +105,78 @@ def test_odd_names_kinds_of_numbers_and_summaries(tmp_path):
     assert stored["post_sample_count"]["yes"].dtype == held["post_sample_count"]["yes"].dtype
     assert held.nonfinite["holes"] > 0
     assert Posterior.open(tmp_path / "s.zarr").nonfinite == held.nonfinite
+
+
+@pytest.mark.parametrize("name", ["", "n" * 300, "draw", "chain", "..", "a/b", "größe Δ"])
+def test_any_name_of_a_site(tmp_path, name):
+    def model(x):
+        with pyro.plate("cells", len(x)):
+            pyro.sample(name, dist.Normal(torch.zeros(len(x)), 1.0))
+
+    kwargs = {"batch_size": 2, "obs_plate": "cells"}
+    held = run(_Both(model), torch.zeros(5), **kwargs)
+    run(_Both(model), torch.zeros(5), store=tmp_path / "s.zarr", **kwargs)
+    stored = Posterior.open(tmp_path / "s.zarr")
+    assert_same(held, stored)
+    pytest.importorskip("xarray")
+    from pyro_posterior.exports.xarray import to_xarray
+
+    (draws,) = to_xarray(stored)["posterior_samples"].data_vars.values()
+    np.testing.assert_array_equal(draws[0], held["posterior_samples"][name])
+
+
+class _Both:
+    def __init__(self, model):
+        self.model = self.guide = model
+
+
+@pytest.mark.parametrize("event", [(0,), (3, 0)])
+def test_axes_of_no_length(tmp_path, event):
+    def model(x):
+        with pyro.plate("cells", len(x)):
+            pyro.sample("z", dist.Normal(torch.zeros(len(x), *event), 1.0).to_event(len(event)))
+
+    kwargs = {"batch_size": 2, "obs_plate": "cells"}
+    held = run(_Both(model), torch.zeros(5), **kwargs)
+    assert_same(held, run(_Both(model), torch.zeros(5), store=tmp_path / "s.zarr", **kwargs))
+    assert held["post_sample_means"]["z"].shape == (5, *event)
+
+
+def test_draws_of_a_type_that_numpy_lacks(tmp_path):
+    def model(x):
+        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        pyro.deterministic("half", z.bfloat16())
+
+    held = run(_Both(model), torch.zeros(5))
+    assert_same(held, run(_Both(model), torch.zeros(5), store=tmp_path / "s.zarr"))
+    half = held["posterior_samples"]["half"]
+    assert half.dtype == np.float32
+    np.testing.assert_allclose(half, held["posterior_samples"]["z"], rtol=1e-2)
+
+
+@pytest.mark.parametrize("name", ["a/b", "../..", "n" * 300])
+def test_summaries_whose_names_are_no_folders(tmp_path, name):
+    toy = ConjugateNormal()
+    with pytest.raises(RequestError, match="cannot be a folder of a store"):
+        run(toy, toy.data, store=tmp_path / "s.zarr", summary_fun={name: np.median})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", ["", 3, "s3://bucket/run.zarr"])
+def test_paths_that_are_no_folders(path):
+    toy = ConjugateNormal()
+    with pytest.raises(StoreError, match="folder"):
+        run(toy, toy.data, store=path)
+    with pytest.raises(StoreError, match="folder"):
+        Posterior.open(path)
+
+
+def test_a_link_to_an_empty_folder(tmp_path):
+    toy = ConjugateNormal()
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    run(toy, toy.data, store=tmp_path / "link")
+    assert_same(Posterior.open(tmp_path / "link"), Posterior.open(tmp_path / "there"))
 
 
 def test_global_sites_alone(tmp_path):

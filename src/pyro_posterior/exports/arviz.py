@@ -55,7 +55,7 @@ def to_arviz(
         groups["posterior"] = group(drawn)
     if observed:  # the same in every draw
         groups["observed_data"] = group(observed).isel(chain=0, draw=0, drop=True)
-    if hasattr(arviz, "InferenceData"):
+    if "InferenceData" in vars(arviz):  # in 1.x looking that name up gives DataTree, and a warning
         return arviz.InferenceData(**groups)
     import xarray
 

@@ -121,6 +121,8 @@ def attributes(posterior: Posterior) -> dict[str, Any]:
 
 def _variable_name(posterior: Posterior, site: Site) -> str:
     """The site's name; with dots for the slashes of scopes, which xarray takes for paths."""
+    if site.name in ("chain", "draw"):  # dimensions of draws
+        return f"{site.name}_"
     dotted = site.name.replace("/", ".")
     taken = dotted != site.name and dotted in posterior.sites
     return site.name.replace("/", "%2F") if taken else dotted

@@ -1,9 +1,12 @@
-"""Digests that tell one run from another: of parameters, and of the data at both ends."""
+"""Digests that tell one run from another: of parameters, data at both ends, and functions."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import CodeType, FunctionType
+from typing import Any
 
 import torch
 from torch.utils._pytree import tree_flatten
@@ -17,13 +20,14 @@ def identity_of(
     modules: Iterable[torch.nn.Module],
     ends: tuple[Minibatch, Minibatch],
     device: torch.device,
+    summary_fun: Mapping[str, Any] | None = None,
 ) -> dict[str, str]:
-    """What a store keeps of model, guide and data, besides the plan.
+    """What a store keeps of model, guide, data and the caller's summaries, besides the plan.
 
     Parameters come from the modules and from the ``pyro.param`` statements that guide and model
     meet on the first minibatch; data from the first and the last minibatch.
     """
-    return {
+    identity = {
         "parameters": _digest(_parameters(sampler, modules, ends[0])),
         "data": _digest(
             (f"{minibatch.index}.{place}", value)
@@ -32,6 +36,36 @@ def identity_of(
         ),
         "device": device.type,
     }
+    if summary_fun is not None:
+        words = repr([_words(fun) for fun in summary_fun.values()])
+        identity["functions"] = hashlib.blake2b(words.encode(), digest_size=16).hexdigest()
+    return identity
+
+
+def _words(value: Any, within: tuple[Any, ...] = ()) -> Any:
+    """What tells a function from another, the same in every process: its name, or its code.
+
+    A function that can be imported goes by its name; a lambda or one of ``__main__`` by its
+    instructions, constants, defaults and what it closes over.
+    """
+    if isinstance(value, functools.partial):
+        return [_words(part, within) for part in (value.func, value.args, value.keywords)]
+    if isinstance(value, CodeType):
+        return [value.co_code.hex(), value.co_names, _words(value.co_consts, within)]
+    if isinstance(value, FunctionType) and value not in within:
+        if "<" in value.__qualname__ or value.__module__ == "__main__":
+            inside = [cell.cell_contents for cell in value.__closure__ or ()]
+            parts = (value.__code__, value.__defaults__, value.__kwdefaults__, inside)
+            return [_words(part, (*within, value)) for part in parts]
+        return [value.__module__, value.__qualname__]
+    if isinstance(value, list | tuple):
+        return [_words(item, within) for item in value]
+    if isinstance(value, dict):
+        return [[key, _words(item, within)] for key, item in sorted(value.items())]
+    if value is None or isinstance(value, bool | int | float | str | bytes):
+        return value
+    name = getattr(value, "__qualname__", type(value).__qualname__)
+    return [getattr(value, "__module__", ""), name]
 
 
 def _parameters(

@@ -9,8 +9,28 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from pyro_posterior.errors import StoreError
+
 #: Ending of files and folders still being written; a leftover was never part of a store.
 PARTIAL = ".partial"
+
+
+def as_folder(path: Any) -> Path:
+    """Where a store is, a link followed.
+
+    Raises
+    ------
+    StoreError
+        What is given is no path of a folder on this machine.
+    """
+    if not isinstance(path, str | os.PathLike) or not str(path):
+        raise StoreError(f"a store is named by the path of a folder, found {path!r}")
+    if "://" in str(path):
+        raise StoreError(
+            f"{str(path)!r} is an address; a store is a folder on this machine: give its path"
+        )
+    folder = Path(path)
+    return folder.resolve() if folder.is_symlink() else folder
 
 
 def write_whole(path: Path, content: Any) -> None:

@@ -20,7 +20,7 @@ FORMAT_VERSION = 1
 #: Attribute of the root group that holds the header.
 KEY = "pyro_posterior"
 
-_WORDS = {"num_samples": "number of samples", "return_samples": "return_samples"}
+_WORDS = {"num_samples": "number of samples", "functions": "functions in summary_fun"}
 
 
 def make_header(plan: RunPlan, identity: Mapping[str, str], segment_rows: int) -> dict[str, Any]:
@@ -63,6 +63,9 @@ def read_header(path: Path) -> dict[str, Any]:
     try:
         header = json.loads(file.read_text())["attributes"][KEY]
         version = int(header["format_version"])
+        whole = version > FORMAT_VERSION or ("sites" in header["run"] and "segment_rows" in header)
+        if not whole:
+            raise KeyError("run.sites or segment_rows")
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(
             f"{str(file)!r} is damaged or not of pyro-posterior ({type(error).__name__}: {error}): "

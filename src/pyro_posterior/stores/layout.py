@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -16,6 +17,9 @@ SEGMENT_BYTES = 48_000_000
 
 #: A run is cut into about this many segments, or more where they would grow beyond SEGMENT_BYTES.
 FEWEST_SEGMENTS = 64
+
+#: Longest name of a folder; file systems allow 255 bytes.
+LONGEST_NAME = 200
 
 #: Bytes that one chunk should not exceed, before compression.
 CHUNK_BYTES = 16_000_000
@@ -123,10 +127,16 @@ def _divisor(number: int, at_most: int) -> int:
 
 
 def array_name(site: str) -> str:
-    """Name of a site's array: the site's own, with what Zarr does not allow percent-encoded."""
+    """Name of a site's array: the site's own, with what Zarr does not allow percent-encoded.
+
+    A name too long for a folder ends in a digest of the site's; the empty one becomes ``%``.
+    """
     name = quote(site, safe="$ +,=@()[]{}!~'")
     if name.startswith("__"):
         name = "%5F" + name[1:]
     if name.startswith(".") or name == "zarr.json":
         name = name.replace(".", "%2E")
-    return name
+    if len(name) > LONGEST_NAME:
+        digest = hashlib.blake2b(site.encode(), digest_size=16).hexdigest()
+        name = f"{name[: LONGEST_NAME - len(digest) - 1]}%{digest}"
+    return name or "%"

@@ -15,6 +15,7 @@ import numpy as np
 
 from pyro_posterior.contracts import Results, RunPlan, Site
 from pyro_posterior.errors import MissingPackageError, StoreError
+from pyro_posterior.stores.files import as_folder
 from pyro_posterior.stores.header import plan_of, read_header
 from pyro_posterior.stores.layout import Segments, array_name, plan_segments
 
@@ -122,12 +123,8 @@ def read_store(path: str | Path) -> Stored:
     MissingPackageError
         zarr is not installed.
     """
-    need_zarr("reading a store")
-    path = Path(path)
-    header = read_header(path)
-    plan = plan_of(header, path)
-    segments = replace(plan_segments(plan), rows=header["segment_rows"])
-    marks = read_marks(path, segments)
+    path = as_folder(path)
+    plan, marks = read_plan(path)
     if not marks.all():
         raise StoreError(
             f"the store {str(path)!r} is unfinished: {progress(marks)}. The call of "
@@ -142,6 +139,14 @@ def read_store(path: str | Path) -> Stored:
         info=run.get("info", {}),
         coords=_read_coords(path),
     )
+
+
+def read_plan(path: Path) -> tuple[RunPlan, np.ndarray]:
+    """The plan of the run that wrote a store, finished or not, and which segments are complete."""
+    need_zarr("reading a store")
+    header = read_header(path)
+    plan = plan_of(header, path)
+    return plan, read_marks(path, replace(plan_segments(plan), rows=header["segment_rows"]))
 
 
 def is_closed(path: Path) -> bool:

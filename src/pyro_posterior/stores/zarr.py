@@ -18,18 +18,19 @@ from typing import Any
 import numpy as np
 
 from pyro_posterior.contracts import Results, RunPlan, Site
-from pyro_posterior.errors import StoreError
+from pyro_posterior.errors import RequestError, StoreError
 from pyro_posterior.labels import dim_coords, dim_lengths, obs_dim, site_dims
 from pyro_posterior.stores.behind import OneBehind
 from pyro_posterior.stores.files import (
     PARTIAL,
+    as_folder,
     free_bytes,
     in_words,
     remove_partials,
     sync_folder,
     write_whole,
 )
-from pyro_posterior.stores.header import KEY, differences, make_header, plan_of, read_header
+from pyro_posterior.stores.header import KEY, differences, make_header, read_header
 from pyro_posterior.stores.layout import (
     Segments,
     array_name,
@@ -46,6 +47,7 @@ from pyro_posterior.stores.reading import (
     need_zarr,
     progress,
     read_marks,
+    read_plan,
     read_store,
 )
 
@@ -57,13 +59,10 @@ BESIDE_BYTES = 200_000_000
 
 def seed_of_unfinished(path: str | Path) -> int | None:
     """Seed of an unfinished store, so that a call without one can go on; None where none is there."""
-    path = Path(path)
+    path = as_folder(path)
     if not _holds_something(path):
         return None
-    need_zarr("store=")
-    header = read_header(path)
-    plan = plan_of(header, path)
-    marks = read_marks(path, replace(plan_segments(plan), rows=header["segment_rows"]))
+    plan, marks = read_plan(path)
     if marks.all() and is_closed(path):
         raise StoreError(
             f"the store {str(path)!r} holds a finished run with seed {plan.seed}, and this call "
@@ -103,7 +102,8 @@ def open_zarr_store(
         zarr is not installed.
     """
     need_zarr("store=")
-    path = Path(path)
+    path = as_folder(path)
+    _check_names(plan)
     segments = plan_segments(plan)
     header = make_header(plan, identity, segments.rows)
     with _telling(path, "begin"):
@@ -279,7 +279,8 @@ class ZarrStore:
             raise StoreError(
                 f"{result} of site {site.name!r} has dtype {piece.dtype} and {piece.ndim} axes, "
                 f"but {array.dtype} and {array.ndim} in the store {str(self.path)!r}: its summary "
-                "functions are others. Give another path, or start anew with overwrite=True"
+                "functions are others, or give other numbers for other minibatches. Give another "
+                "path, or start anew with overwrite=True"
             )
         return array
 
@@ -335,6 +336,16 @@ class ZarrStore:
 
 
 # ----------------------------------------------------------------------------------- making and removing
+
+
+def _check_names(plan: RunPlan) -> None:
+    """Names of results are folders, as they are."""
+    for name in plan.result_names:
+        if array_name(name) != name or name in (SEGMENTS, COORDS, RUN):
+            raise RequestError(
+                f"summary_fun names the result {name!r}, which cannot be a folder of a store: use "
+                "letters, digits, dots, hyphens and underscores, at most 180"
+            )
 
 
 def _holds_something(path: Path) -> bool:
@@ -400,7 +411,7 @@ def _make_coords(path: Path, plan: RunPlan, coords: Mapping[str, Any]) -> None:
         _make_labels(path / COORDS / array_name(name), name, np.asarray(values))
     dims = site_dims(plan)
     for dim, values in dim_coords(dim_lengths(plan, dims), obs_dim(plan, dims), coords).items():
-        for result in plan.result_names:
+        for result in plan.result_names if array_name(dim) == dim else ():
             _make_labels(path / result / dim, dim, values)
 
 
