@@ -51,7 +51,7 @@ moments = random.Random(0)
 store, kills, progress = folder / "killed.zarr", 0, []
 while kills < KILLS:
     child = begin(store)
-    time.sleep(moments.uniform(0.02, 0.3) * took)
+    time.sleep(moments.uniform(0.02, 0.14) * took)
     os.kill(child, signal.SIGKILL)
     if end(child) != -signal.SIGKILL:
         break  # it came to its end first
