@@ -48,7 +48,9 @@ def _list() -> Any:
 
 def _laplace() -> Any:
     guide = auto.AutoLaplaceApproximation(model)
-    guide(X, INDEX)
+    svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.05}), Trace_ELBO())
+    for _ in range(200):  # only at the mode is there a normal of the same curvature
+        svi.step(X, INDEX)
     return guide.laplace_approximation(X, INDEX)
 
 
