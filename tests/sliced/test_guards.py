@@ -109,6 +109,25 @@ def test_guards_that_differ_while_the_slice_does_not_cost_one_recording_each() -
     assert program.tier == "batched slice"
 
 
+def test_minibatches_cut_from_one_tensor_share_a_recording() -> None:
+    model = with_out(lambda x, z: z * x.sum())
+    batches = minibatches(*positive(24, 0).split(4))
+    program = program_of(model, batches)
+    before = program.recordings
+    assert all(agrees(program, model, batch) for batch in batches)
+    assert program.recordings == before
+
+
+def test_an_offset_that_the_model_reads_is_seen() -> None:
+    model = with_out(lambda x, z: z * (x.storage_offset() + 1))
+    batches = minibatches(*positive(12, 0).split(4))
+    program = program_of(model, batches)
+    assert all(agrees(program, model, batch) for batch in batches)
+    strided = with_out(lambda x, z: z * x.as_strided((4,), (1,), 4))
+    with pytest.raises(CannotSliceError, match="as_strided"):
+        program_of(strided, batches)
+
+
 def test_sizes_that_depend_on_the_data_are_guarded() -> None:
     model = with_out(lambda x, z: z * x[x > 0.6].sum() + torch.zeros(len(x.nonzero())))
     batches = minibatches(*(positive(4, i) for i in range(5)))

@@ -13,7 +13,9 @@ from pyro_posterior.sliced.simplify import LAYOUT, simplify
 aten = torch.ops.aten
 
 
-def _graph(shapes: list[tuple[int, ...]], dims: list[int], between: bool = False) -> Any:
+def _graph(
+    shapes: list[tuple[int, ...]], dims: list[int], between: bool = False, exact: bool = False
+) -> Any:
     """``(a * b).sum(dims)``, and with ``between`` a write to ``a`` before the sum."""
     graph, root = fx.Graph(), torch.nn.Module()
     inputs = [graph.placeholder(f"in{i}") for i in range(2)]
@@ -28,7 +30,7 @@ def _graph(shapes: list[tuple[int, ...]], dims: list[int], between: bool = False
     left = tuple(n for i, n in enumerate(whole) if i not in {d % len(whole) for d in dims})
     total.meta[LAYOUT] = (left, torch.float32)
     graph.output(total)
-    simplify(graph)
+    simplify(graph, exact=exact)
     return fx.GraphModule(root, graph)
 
 
@@ -63,3 +65,7 @@ def test_a_sum_of_products_is_a_matrix_product(
 )
 def test_others_are_left_alone(shapes: list[tuple[int, ...]], dims: list[int]) -> None:
     assert "einsum" not in _graph(shapes, dims).code
+
+
+def test_one_draw_at_a_time_keeps_every_bit() -> None:
+    assert "einsum" not in _graph([(20, 300), (8, 1, 300)], [2], exact=True).code

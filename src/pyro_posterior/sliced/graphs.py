@@ -61,9 +61,21 @@ def build_graphs(batched: Batched) -> Graphs:
     guards = [op for op in prologue if op.read is not None]
     carried = [*wanted[BATCH], *wanted[DRAW]]
     return Graphs(
-        prologue=_emit(tape, prologue, tape.inputs, wanted[BATCH], guards, takes_where=False),
-        globals=_emit(tape, glob, [], wanted[DRAW], [], takes_where=True),
-        body=_emit(tape, body, carried, body_out, [], takes_where=True),
+        prologue=_emit(
+            tape,
+            prologue,
+            tape.inputs,
+            wanted[BATCH],
+            guards,
+            takes_where=False,
+            exact=batched.chunk is None,
+        ),
+        globals=_emit(
+            tape, glob, [], wanted[DRAW], [], takes_where=True, exact=batched.chunk is None
+        ),
+        body=_emit(
+            tape, body, carried, body_out, [], takes_where=True, exact=batched.chunk is None
+        ),
         expected=[op.read for op in guards],
         sources=sources,
         constants=[tape.leaves[uid].detach() for uid in wanted[0]],
@@ -106,6 +118,7 @@ def _emit(
     outputs: list[int],
     guards: list[Op],
     takes_where: bool,
+    exact: bool,
 ) -> fx.GraphModule:
     graph, root = fx.Graph(), torch.nn.Module()
     where = graph.placeholder("where") if takes_where else None
@@ -142,7 +155,7 @@ def _emit(
                     nodes[made_uid] = graph.call_function(operator.getitem, (made, position))
     graph.output((tuple(node(uid) for uid in outputs), tuple(reads)))
     if takes_where:
-        simplify(graph)
+        simplify(graph, exact=exact)
     return fx.GraphModule(root, graph)
 
 

@@ -38,13 +38,16 @@ _NEUTRAL: dict[Any, int] = {aten.add.Tensor: 0, aten.mul.Tensor: 1}
 LAYOUT = "layout"
 
 
-def simplify(graph: fx.Graph) -> None:
-    """Rewrite a graph of ATen operations whose nodes know their `LAYOUT`."""
+def simplify(graph: fx.Graph, *, exact: bool) -> None:
+    """Rewrite a graph of ATen operations whose nodes know their `LAYOUT`.
+
+    ``exact``: keep every number to the last bit, so no matrix products.
+    """
     for node in list(graph.nodes):
         if _changes_nothing(node):
             node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)
-    for node in list(graph.nodes):
+    for node in list(graph.nodes) if not exact else ():
         _as_matrix_product(node)
     for node in graph.nodes:
         _reuse_memory(node)
