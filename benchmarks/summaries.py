@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from pyro_posterior.summaries.plan import plan_summaries
+from pyro_posterior.reductions.plan import plan_summaries
 
 FLOOR_COLUMNS = 256
 

@@ -30,8 +30,8 @@ STAGES: tuple[tuple[str, str, str], ...] = (
     ("globals", "pyro_posterior.sliced.compiled", "Compiled._globals"),
     ("body", "pyro_posterior.sliced.compiled", "Compiled.run"),
     ("copying draws to their place", "torch", "Tensor.__setitem__"),
-    ("summaries", "pyro_posterior.summaries.plan", "SummaryPlan.compute"),
-    ("summaries", "pyro_posterior.summaries.columns", "_Block.summarise"),
+    ("summaries", "pyro_posterior.reductions.plan", "SummaryPlan.compute"),
+    ("summaries", "pyro_posterior.reductions.columns", "_Block.summarise"),
     ("drawing with the loop", "pyro_posterior.loop", "JointSampler.values"),
 )
 

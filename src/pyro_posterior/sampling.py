@@ -39,11 +39,11 @@ from pyro_posterior.parameters import check_fitted, modules_of, own_parameters, 
 from pyro_posterior.posterior import Posterior
 from pyro_posterior.program import check_engine, look_first, make_program
 from pyro_posterior.randomness import fresh_seed, untouched_random_state
+from pyro_posterior.reductions.plan import SummaryPlan, plan_summaries
 from pyro_posterior.sites import SiteTable, read_sites
 from pyro_posterior.stores.digest import identity_of
 from pyro_posterior.stores.memory import MemoryStore
 from pyro_posterior.stores.zarr import open_zarr_store, seed_of_unfinished
-from pyro_posterior.summaries.plan import SummaryPlan, plan_summaries
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from pyro_posterior.errors import RequestError
-from pyro_posterior.summaries.quantile import Quantile, valid_probability
+from pyro_posterior.reductions.quantile import Quantile, valid_probability
 
 Kind = Literal["mean", "std", "var", "sum", "min", "max", "median", "quantile"]
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pyro_posterior.errors import RequestError
-from pyro_posterior.summaries import columns as columns_module
-from pyro_posterior.summaries.device import summarise_on_device
-from pyro_posterior.summaries.plan import plan_summaries
-from pyro_posterior.summaries.quantile import Quantile
+from pyro_posterior.reductions import columns as columns_module
+from pyro_posterior.reductions.device import summarise_on_device
+from pyro_posterior.reductions.plan import plan_summaries
+from pyro_posterior.reductions.quantile import Quantile
 
 FUNCTIONS = {
     "mean": np.mean,
@@ -138,7 +138,7 @@ def test_device_path_agrees_with_numpy(shape, dtype):
 
 
 def test_device_path_in_several_blocks(monkeypatch):
-    monkeypatch.setattr("pyro_posterior.summaries.device.DEVICE_BLOCK_VALUES", 11 * 4)
+    monkeypatch.setattr("pyro_posterior.reductions.device.DEVICE_BLOCK_VALUES", 11 * 4)
     draws = make_draws((11, 3, 7), torch.float64)
     draws[3, 1, 2] = torch.nan
     values, nonfinite = on_device(draws, FUNCTIONS)
@@ -282,7 +282,7 @@ def test_expanded_draws_are_not_copied(monkeypatch):
         rows.append(flat.untyped_storage().nbytes())
         return summarise(flat, *args)
 
-    monkeypatch.setattr("pyro_posterior.summaries.plan.summarise_columns", noting)
+    monkeypatch.setattr("pyro_posterior.reductions.plan.summarise_columns", noting)
     given_arrays = []
 
     def own(x, axis):

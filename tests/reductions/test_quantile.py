@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pyro_posterior.errors import RequestError
-from pyro_posterior.summaries.quantile import Quantile
+from pyro_posterior.reductions.quantile import Quantile
 
 
 @pytest.mark.parametrize("axis", [0, 1, -1])

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from pyro_posterior.summaries.ranks import order_statistics
-from pyro_posterior.summaries.statistic import Statistic
+from pyro_posterior.reductions.ranks import order_statistics
+from pyro_posterior.reductions.statistic import Statistic
 
 #: Values of a block: two buffers of this many 4-byte numbers fill half of a 2 MB L2 cache.
 BLOCK_VALUES = 128 * 1024

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from pyro_posterior.errors import RequestError
-from pyro_posterior.summaries.columns import summarise_columns
-from pyro_posterior.summaries.custom import as_read_only_array, call_summary
-from pyro_posterior.summaries.device import suits_device, summarise_on_device
-from pyro_posterior.summaries.quantile import Quantile
-from pyro_posterior.summaries.statistic import Statistic, recognise
+from pyro_posterior.reductions.columns import summarise_columns
+from pyro_posterior.reductions.custom import as_read_only_array, call_summary
+from pyro_posterior.reductions.device import suits_device, summarise_on_device
+from pyro_posterior.reductions.quantile import Quantile
+from pyro_posterior.reductions.statistic import Statistic, recognise
 
 PREFIX = "post_sample_"
 

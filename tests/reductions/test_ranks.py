@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyro_posterior.summaries.ranks import order_statistics
+from pyro_posterior.reductions.ranks import order_statistics
 
 
 def _ranks_of(count: int) -> list[int]:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from pyro_posterior.summaries.columns import interpolate, numpy_dtype
-from pyro_posterior.summaries.statistic import Statistic
+from pyro_posterior.reductions.columns import interpolate, numpy_dtype
+from pyro_posterior.reductions.statistic import Statistic
 
 #: Values of a block; the sort of so many float32 takes about half a GB of device memory.
 DEVICE_BLOCK_VALUES = 16 * 2**20
