@@ -19,6 +19,10 @@ class StoreError(PosteriorError, OSError):
     """A store on disk is unreadable, unfinished, of another run, or cannot be written."""
 
 
+class OutputError(PosteriorError, OSError):
+    """A file that was asked for (a report, an export, a picture) cannot be written."""
+
+
 class MissingPackageError(PosteriorError, ImportError):
     """An optional package is not installed; the message holds the command that installs it."""
 

@@ -1,18 +1,14 @@
-"""Files that are either whole or not there, and the room left for them."""
+"""Where a store is, what a killed process left there, and the room for what comes."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-import uuid
 from pathlib import Path
 from typing import Any
 
 from pyro_posterior.errors import StoreError
-
-#: Ending of files and folders still being written; a leftover was never part of a store.
-PARTIAL = ".partial"
+from pyro_posterior.files import PARTIAL
 
 
 def as_folder(path: Any) -> Path:
@@ -31,32 +27,6 @@ def as_folder(path: Any) -> Path:
         )
     folder = Path(path)
     return folder.resolve() if folder.is_symlink() else folder
-
-
-def write_whole(path: Path, content: Any) -> None:
-    """Write bytes to a file beside ``path``, to the disk itself, then give it its name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}{PARTIAL}")
-    try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
-        raise
-
-
-def sync_folder(folder: Path) -> None:
-    """Put the names in a folder on the disk, where the system can do that."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def remove_partials(folder: Path) -> None:

@@ -19,17 +19,10 @@ import numpy as np
 
 from pyro_posterior.contracts import Results, RunPlan, Site
 from pyro_posterior.errors import RequestError, StoreError
+from pyro_posterior.files import PARTIAL, sync_folder, write_whole
 from pyro_posterior.labels import dim_coords, dim_lengths, obs_dim, site_dims
 from pyro_posterior.stores.behind import OneBehind
-from pyro_posterior.stores.files import (
-    PARTIAL,
-    as_folder,
-    free_bytes,
-    in_words,
-    remove_partials,
-    sync_folder,
-    write_whole,
-)
+from pyro_posterior.stores.files import as_folder, free_bytes, in_words, remove_partials
 from pyro_posterior.stores.header import KEY, differences, make_header, read_header
 from pyro_posterior.stores.layout import (
     Segments,
