@@ -98,7 +98,8 @@ def writing(options: argparse.Namespace, folder: Path) -> dict[str, float]:
     import zarr
     from zarr.codecs import BloscCodec, Crc32cCodec
 
-    from pyro_posterior.contracts import RunPlan, Site
+    from pyro_posterior.contracts import RunPlan, SegmentResult, Site
+    from pyro_posterior.segments import cut
     from pyro_posterior.stores.layout import chunk_shape
     from pyro_posterior.stores.zarr import open_zarr_store
 
@@ -107,7 +108,8 @@ def writing(options: argparse.Namespace, folder: Path) -> dict[str, float]:
     site = Site("z", "latent", "local", (rows, VALUES), torch.float32, -2)
     names = ("post_sample_means", "post_sample_stds", "post_sample_q05", "post_sample_q95")
     plan = RunPlan((site,), "obs", options.draws, 0, sizes, names, True, "none")
-    store = open_zarr_store(folder / "store.zarr", plan, {})
+    segments = cut(plan, rows)
+    store = open_zarr_store(folder / "store.zarr", plan, segments, rows, {})
     shape = (options.draws, sum(sizes), VALUES)
     codecs = {
         "plain": [BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle"), Crc32cCodec()],
@@ -130,7 +132,7 @@ def writing(options: argparse.Namespace, folder: Path) -> dict[str, float]:
         for name, times in seconds.items():
             started = time.perf_counter()
             if name == "store":
-                store.write_minibatch(index, results, {})
+                store.write(SegmentResult(segments[index], results))
                 store._behind.wait()
             else:
                 arrays[name][:, index * rows : (index + 1) * rows] = noise

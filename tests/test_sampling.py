@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-from dataclasses import replace
 
 import numpy as np
 import pyro
@@ -14,10 +13,13 @@ import torch
 from pyro.infer.autoguide import AutoNormal
 
 import pyro_posterior
-from pyro_posterior import sampling
-from pyro_posterior.contracts import Part
+from pyro_posterior.drawing import draw_segments
 from pyro_posterior.errors import RequestError
+from pyro_posterior.job import prepare
 from pyro_posterior.randomness import random_states
+from pyro_posterior.request import Request
+from pyro_posterior.sampling import open_store
+from pyro_posterior.session import undisturbed
 from pyro_posterior.sliced import program, sizes
 from toy_models import ConjugateNormal, assert_same, sample
 
@@ -69,53 +71,21 @@ def test_the_first_draws_do_not_depend_on_how_many_follow(engine, toy, num_sampl
         np.testing.assert_array_equal(draws, many["posterior_samples"][name][:num_samples])
 
 
-class _Reordered:
-    """A program that draws the last minibatch first, cut otherwise than it was asked to."""
-
-    def __init__(self, program, minibatches, chunk):
-        self._program, self._minibatches, self._chunk = program, minibatches, chunk
-        self._kept = {}
-        self.tier, self.workers, self.describe = program.tier, 1, program.describe
-
-    def parts(self, minibatch, sites):
-        names = tuple(site.name for site in sites)
-        if names not in self._kept:
-            self._kept[names] = {other.index: {} for other in self._minibatches}
-            for other in reversed(self._minibatches):
-                for part in reversed(self._program.parts(other, sites)):
-                    last, first, middle = (part.draw(range(low, low + 8)) for low in (16, 0, 8))
-                    self._kept[names][other.index] |= {
-                        name: torch.cat([x[name] for x in (first, middle, last)]) for name in first
-                    }
-        kept = self._kept[names][minibatch.index]
-
-        def draw(draws):
-            return {name: kept[name][draws.start : draws.stop] for name in names}
-
-        return [Part(tuple(sites), self._chunk, draw)]
-
-
-@pytest.mark.parametrize("chunk", [8, 16, 24])
-def test_the_order_of_minibatches_and_the_chunks_do_not_matter(engine, toy, monkeypatch, chunk):
+def test_the_order_of_segments_does_not_matter(engine, toy):
     straight = sample(toy.model, toy.guide, toy.data, **_options(engine, num_samples=24))
-    make = sampling.make_program
-
-    def make_reordered(name, sampler, seen, ends, *rest):
-        program = make(name, sampler, seen, ends, *rest)
-        device = ends[0].args[0].device
-        minibatches = [
-            replace(ends[0], index=i, args=tuple(x[4 * i : 4 * i + 4].to(device) for x in toy.data))
-            for i in range(3)
-        ]
-        return _Reordered(program, minibatches, chunk)
-
-    monkeypatch.setattr(sampling, "make_program", make_reordered)
-    options = _options(engine, num_samples=24)
-    other = sample(toy.model, toy.guide, toy.data, **options)
-    for name in straight["posterior_samples"]:
-        np.testing.assert_array_equal(
-            straight["posterior_samples"][name], other["posterior_samples"][name]
-        )
+    options = _options(engine, num_samples=24, seed=straight.seed, show_progress=False)
+    request = Request(toy.model, toy.guide, toy.data, **options)
+    with undisturbed(request) as place:
+        job = prepare(request, place)
+        with open_store(job) as store:
+            for segment in reversed(job.segments):
+                for result in draw_segments(job, [segment]):
+                    store.write(result)
+            found = store.finish({}).results
+    assert len(job.segments) == 4
+    for result, arrays in straight.items():
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(array, found[result][name])
 
 
 def test_chunks_side_by_side_give_the_same_numbers(toy, monkeypatch):

@@ -107,9 +107,9 @@ def factor_ours(
 ) -> Report:
     """`sample_posterior` with its summaries cut out: draws are made, and all but one dropped."""
     from peers.factor_model_pyro import SITES, make_factor_model
-    from pyro_posterior import sample_posterior, sampling
+    from pyro_posterior import drawing, sample_posterior
 
-    sampling._reduce = _keep_last_draw
+    drawing._Begun.take = _keep_last_draw  # type: ignore[method-assign]
     made = make_factor_model(observations, genes, factors)
     notes: dict[str, Any] = {}
 
@@ -236,14 +236,13 @@ def _let_numpyro_take_rbg_keys() -> None:
             module.is_prng_key = takes  # type: ignore[attr-defined]
 
 
-def _keep_last_draw(
-    block: Any, sites: Any, plan: Any, summaries: Any, workers: int, results: Any, tally: Any
-) -> None:
+def _keep_last_draw(self: Any, job: Any, site: Any, draws: Any, first: int, behind: int) -> None:
     """In place of summaries and the count of values that are not finite, which no peer makes."""
-    for site in sites:
-        last = block.pop(site.name)[-1].numpy().copy()
-        for name in plan.result_names:
-            results[name][site.name] = last
+    if site.batch_axis is not None:
+        draws = draws[site.at(draws.ndim, first, behind)]
+    last = draws[-1].numpy().copy()
+    for name in job.plan.result_names:
+        self._put(site, name, last, behind - first)
 
 
 def _mib(posterior: Any) -> float:

@@ -1,12 +1,12 @@
 """What the steps of the pipeline hand to each other; every other file depends on this one, it on none.
 
-``sites -> program -> draws -> summaries -> store -> posterior``: a step knows the types below and
-nothing of how its neighbour works.
+``request -> job -> segments -> blocks -> reductions -> store -> posterior``: a step knows the types
+below and nothing of how its neighbour works.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -52,6 +52,19 @@ class Site:
     def rows(self, num_obs: int) -> int:
         """Length of the batch axis for so many observations."""
         return num_obs * self.rows_per_obs
+
+    def full_shape(self, num_obs: int) -> tuple[int, ...]:
+        """Shape of one draw for so many observations."""
+        shape = list(self.shape)
+        if self.batch_axis is not None:
+            shape[self.batch_axis] = self.rows(num_obs)
+        return tuple(shape)
+
+    def at(self, ndim: int, first: int, behind: int) -> tuple[slice, ...]:
+        """Index of these observations in an array of ``ndim`` axes whose last are the site's."""
+        assert self.batch_axis is not None
+        rows = slice(self.rows(first), self.rows(behind))
+        return (slice(None),) * (ndim + self.batch_axis) + (rows,)
 
 
 @dataclass(frozen=True)
@@ -117,38 +130,66 @@ class Program(Protocol):
         ...
 
 
-class Store(Protocol):
-    """Where results live while they grow. Pieces may come in any order, each once.
+@dataclass(frozen=True)
+class Segment:
+    """Observations that are drawn, kept and gone on with as one. Number 0 has the global sites."""
 
-    Counts of non-finite draws by site come with each piece; ``nonfinite`` is their sum once finished.
-    """
-
-    nonfinite: dict[str, int]
+    number: int
+    rows: tuple[int, int]  # first observation and the one behind the last, in the loader's order
+    pieces: tuple[
+        tuple[int, int, int], ...
+    ]  # minibatch, its first row here, the one behind the last
+    data_digest: str = ""  # of the minibatches it draws from; "" where none was taken
 
     @property
-    def needs_globals(self) -> bool:
-        """Whether the global sites are still to be written."""
+    def length(self) -> int:
+        """Number of observations."""
+        return self.rows[1] - self.rows[0]
+
+
+@dataclass(frozen=True)
+class SegmentResult:
+    """All that one segment gives."""
+
+    segment: Segment
+    results: Results  # of its sites, the axis of the observations as long as the segment
+    nonfinite: Mapping[str, int] = field(default_factory=dict)  # draws that are not, by site
+    tiers: tuple[str, ...] = ()  # what drew its minibatches, each once
+    partials: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)  # by reduction
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a store gives back once it has every segment."""
+
+    results: Results  # local sites in the loader's order
+    nonfinite: Mapping[str, int]  # by site, sites without any left out
+    record: Mapping[str, Any]  # how the numbers were made: program, time, versions
+
+
+class Store(Protocol):
+    """Where results live while they grow: whole segments, in any order, from anyone."""
+
+    def __enter__(self) -> Store: ...
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None: ...
+
+    def missing(self) -> frozenset[int]:
+        """Numbers of the segments that are still to be written."""
         ...
 
-    def needs_minibatch(self, index: int) -> bool:
-        """Whether the local sites of minibatch ``index`` are still to be written."""
-        ...
-
-    def write_globals(self, results: Results, nonfinite: Mapping[str, int]) -> None:
-        """All summaries (and draws) of the global sites."""
-        ...
-
-    def write_minibatch(self, index: int, results: Results, nonfinite: Mapping[str, int]) -> None:
-        """All summaries (and draws) of the local sites of minibatch ``index``."""
+    def write(self, result: SegmentResult) -> None:
+        """Keep one segment. The same one may come again, with the same content."""
         ...
 
     def describe(self) -> str:
         """What is kept if the run ends now, and how to go on; empty where nothing is."""
         ...
 
-    def finish(self, record: Mapping[str, Any]) -> Results:
-        """Close and give the whole result back, local sites in the loader's order.
+    def partials(self, reduction: str) -> Iterator[Mapping[str, np.ndarray]]:
+        """The partial results of one reduction, in the order of segments."""
+        ...
 
-        ``record`` says how the numbers were made (program, time, versions).
-        """
+    def finish(self, record: Mapping[str, Any]) -> Finished:
+        """Close and give the whole result back."""
         ...

@@ -12,11 +12,12 @@ import torch
 from torch.utils._pytree import tree_flatten, tree_map
 
 from pyro_posterior import settings
-from pyro_posterior.batches import Batches, ToArgs, check_batch_size, open_batches
+from pyro_posterior.batches import ToArgs, check_batch_size
 from pyro_posterior.contracts import SummaryFunction
 from pyro_posterior.errors import RequestError
 from pyro_posterior.kept import kept_parameters
 from pyro_posterior.posterior import Posterior
+from pyro_posterior.request import HostRequest
 from pyro_posterior.sampling import run
 
 # Order of the positional arguments where the first is a number: earlier releases of scvi-tools.
@@ -119,11 +120,11 @@ def _sample(
 ) -> Posterior:
     del summary_frequency
     model = sample_kwargs.pop("model", None)
-    options = {
+    options: dict[str, Any] = {
         "exclude_sites": sample_kwargs.pop("exclude_vars", None),
         "show_progress": sample_kwargs.pop("show_progress", True),
         "seed": sample_kwargs.pop("seed", _default_seed()),
-        "engine": sample_kwargs.pop("engine", settings.engine),
+        "engine": sample_kwargs.pop("engine", "auto"),
         "store": sample_kwargs.pop("store", None),
         "overwrite": sample_kwargs.pop("overwrite", False),
     }
@@ -138,26 +139,26 @@ def _sample(
     if loader is None:
         loader = _make_loader(self, adata, indices, batch_size)
 
-    def open_data(where: torch.device) -> Batches:
-        return open_batches(loader, None, _keeping_rows(module._get_fn_args_from_batch), where)
-
     with kept_parameters(module) as foreign:
         return run(
-            model if model is not None else module.model,
-            module.guide,
-            open_data,
-            num_samples=num_samples,
-            return_sites=return_sites,
-            obs_plate=obs_plate_of(module),
-            accelerator=accelerator,
-            device=device,
-            return_observed=return_observed,
-            return_samples=return_samples,
-            summary_fun=summary_fun,
-            model_draws=model is not None,
-            trained=foreign or bool(getattr(self, "is_trained_", False)),
-            coords=_coords(self, adata, indices, input_dl),
-            **options,
+            HostRequest(
+                model if model is not None else module.model,
+                module.guide,
+                loader,
+                to_args=_keeping_rows(module._get_fn_args_from_batch),
+                num_samples=num_samples,
+                return_sites=return_sites,
+                obs_plate=obs_plate_of(module),
+                accelerator=accelerator,
+                device=device,
+                return_observed=return_observed,
+                return_samples=return_samples,
+                summary_fun=summary_fun,
+                model_draws=model is not None,
+                trained=foreign or bool(getattr(self, "is_trained_", False)),
+                coords=_coords(self, adata, indices, input_dl),
+                **options,
+            )
         )
 
 

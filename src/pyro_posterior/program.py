@@ -10,7 +10,7 @@ import torch
 from pyro import poutine
 
 from pyro_posterior.contracts import Engine, Minibatch, Program, Site
-from pyro_posterior.errors import CannotSliceError, RequestError
+from pyro_posterior.errors import CannotSliceError
 from pyro_posterior.joint import JointSampler
 from pyro_posterior.loop import LoopProgram
 from pyro_posterior.sliced.program import build_sliced
@@ -18,12 +18,6 @@ from pyro_posterior.sliced.record import record_first
 from pyro_posterior.sliced.tape import Record
 
 logger = logging.getLogger(__name__)
-
-
-def check_engine(engine: str) -> None:
-    """Raise `RequestError` unless ``engine`` is one of the three."""
-    if engine not in ("auto", "sliced", "loop"):
-        raise RequestError(f"engine={engine!r} is unknown: choose 'auto', 'sliced' or 'loop'")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from pyro_posterior.contracts import RunPlan, Site
+from pyro_posterior.contracts import RunPlan, SegmentResult, Site
+from pyro_posterior.segments import cut
 from pyro_posterior.stores.memory import MemoryStore
 
 SITES = (
@@ -34,17 +35,26 @@ def _piece(whole, index):
     }
 
 
+SEGMENTS = cut(PLAN, 3)
+
+
+def _result(number, results, nonfinite=None):
+    return SegmentResult(SEGMENTS[number], results, nonfinite or {})
+
+
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
-def test_pieces_land_in_their_rows(order):
-    store, whole = MemoryStore(PLAN), _whole()
+def test_segments_land_in_their_rows(order):
+    store, whole = MemoryStore(PLAN, SEGMENTS), _whole()
     globals_ = {
         "post_sample_means": {"global": np.ones(4)},
         "posterior_samples": {"global": np.ones((5, 4))},
     }
     for index in order:
-        store.write_minibatch(index, _piece(whole, index), {})
-    store.write_globals(globals_, {})
-    found = store.finish({})
+        store.write(_result(index + 1, _piece(whole, index)))
+    assert store.missing() == {0}
+    store.write(_result(0, globals_))
+    assert store.missing() == set()
+    found = store.finish({}).results
     for key in PLAN.result_names:
         assert list(found[key]) == ["local", "pairs", "global"]  # the model's order
         for name in ("local", "pairs"):
@@ -52,8 +62,17 @@ def test_pieces_land_in_their_rows(order):
         np.testing.assert_array_equal(found[key]["global"], globals_[key]["global"])
 
 
-def test_non_finite_draws_are_added_up():
-    store, whole = MemoryStore(PLAN), _whole()
-    for index in range(3):
-        store.write_minibatch(index, _piece(whole, index), {"local": index})
-    assert store.nonfinite == {"local": 3}
+def test_non_finite_draws_are_added_up_and_a_segment_that_comes_again_counts_once():
+    store, whole = MemoryStore(PLAN, SEGMENTS), _whole()
+    store.write(_result(0, {key: {"global": np.ones(4)} for key in PLAN.result_names}))
+    for index in (0, 1, 2, 2):
+        store.write(_result(index + 1, _piece(whole, index), {"local": index}))
+    assert store.finish({}).nonfinite == {"local": 3}
+
+
+def test_partial_results_come_in_the_order_of_segments():
+    store = MemoryStore(PLAN, SEGMENTS)
+    for number in (3, 1, 2):
+        partials = {"totals": {"sum": np.array(number)}}
+        store.write(SegmentResult(SEGMENTS[number], {}, partials=partials))
+    assert [int(partial["sum"]) for partial in store.partials("totals")] == [1, 2, 3]

@@ -1,4 +1,4 @@
-"""Writes every second minibatch of a run to a store: ``python write_some_segments.py STORE 0|1``."""
+"""Writes every second segment of a run to a store: ``python write_some_segments.py STORE 0|1``."""
 
 from __future__ import annotations
 
@@ -7,15 +7,29 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from pyro_posterior.stores.zarr import ZarrStore
-from store_helpers import run
+from pyro_posterior.drawing import draw_segments
+from pyro_posterior.job import prepare
+from pyro_posterior.request import Request
+from pyro_posterior.sampling import open_store
+from pyro_posterior.session import undisturbed
 from toy_models import ConjugateNormal
 
-store, part = sys.argv[1], int(sys.argv[2])
-needs = ZarrStore.needs_minibatch
-ZarrStore.needs_minibatch = lambda self, index: index % 2 == part and needs(self, index)
-if part:
-    ZarrStore.needs_globals = False
-ZarrStore.finish = lambda self, record: sys.exit(0)
+path, part = sys.argv[1], int(sys.argv[2])
 toy = ConjugateNormal(40)
-run(toy, toy.data, batch_size=4, store=store)
+request = Request(
+    toy.model,
+    toy.guide,
+    toy.data,
+    num_samples=11,
+    return_samples=True,
+    batch_size=4,
+    seed=1,
+    engine="loop",
+    store=path,
+    show_progress=False,
+)
+with undisturbed(request) as place:
+    job = prepare(request, place)
+    with open_store(job) as store:
+        for result in draw_segments(job, job.segments[part::2]):
+            store.write(result)

@@ -8,15 +8,8 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 import numpy as np
-import torch
 
-from pyro_posterior.contracts import RunPlan, Site
-
-#: Bytes of results that one segment should hold, before compression.
-SEGMENT_BYTES = 48_000_000
-
-#: A run is cut into about this many segments, or more where they would grow beyond SEGMENT_BYTES.
-FEWEST_SEGMENTS = 64
+from pyro_posterior.contracts import RunPlan
 
 #: Longest name of a folder; file systems allow 255 bytes.
 LONGEST_NAME = 200
@@ -50,34 +43,11 @@ class Segments:
         """First observation of a segment of rows, and the one behind its last."""
         return (segment - 1) * self.rows, min(segment * self.rows, self.num_obs)
 
-    def of_minibatch(self, index: int) -> range:
-        """Segments in which a minibatch has rows."""
-        start, stop = self.starts[index], self.starts[index + 1]
-        return range(start // self.rows + 1, (max(stop, start + 1) - 1) // self.rows + 2)
 
-
-def plan_segments(plan: RunPlan) -> Segments:
-    """Whole minibatches per segment, so many that neither segments nor files become too many."""
+def layout_of(plan: RunPlan, rows: int) -> Segments:
+    """Where the rows of a run lie, with ``rows`` observations in a segment."""
     starts = tuple(int(start) for start in np.concatenate([[0], np.cumsum(plan.batch_sizes)]))
-    if not plan.local_sites:
-        return Segments(0, starts, bool(plan.global_sites))
-    size = max(1, int(np.median(plan.batch_sizes)), plan.batch_sizes[0])
-    per_obs = sum(site_bytes(plan, site) for site in plan.local_sites) / plan.num_obs
-    by_bytes = int(SEGMENT_BYTES // max(1.0, size * per_obs))
-    by_count = math.ceil(len(plan.batch_sizes) / FEWEST_SEGMENTS)
-    return Segments(size * max(1, min(by_bytes, by_count)), starts, bool(plan.global_sites))
-
-
-def site_bytes(plan: RunPlan, site: Site) -> int:
-    """Bytes of all results of one site, before compression."""
-    values = math.prod(site.shape)
-    if site.batch_axis is not None:
-        values = values * plan.num_obs // max(1, plan.batch_sizes[0])
-    width = site.dtype.itemsize
-    summary_width = width if site.dtype.is_floating_point or site.dtype == torch.bool else 8
-    return values * (
-        len(plan.summaries) * summary_width + plan.return_samples * plan.num_samples * width
-    )
+    return Segments(rows if plan.local_sites else 0, starts, bool(plan.global_sites))
 
 
 def chunk_shape(

@@ -2,67 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from pyro_posterior.contracts import Results, RunPlan
+from pyro_posterior.contracts import Finished, Results, RunPlan, Segment, SegmentResult
 
 
 class MemoryStore:
-    """Pieces are copied to their rows; nothing is concatenated."""
+    """Segments are copied to their rows; nothing is concatenated."""
 
-    def __init__(self, plan: RunPlan) -> None:
+    def __init__(self, plan: RunPlan, segments: Sequence[Segment]) -> None:
         self._plan = plan
-        self._sites = {site.name: site for site in plan.sites}
+        self._missing = {segment.number for segment in segments}
         self._results: Results = {name: {} for name in plan.result_names}
-        self.nonfinite: dict[str, int] = {}
-        self._starts = np.concatenate([[0], np.cumsum(plan.batch_sizes)]).astype(int)
+        self._nonfinite: dict[int, Mapping[str, int]] = {}
+        self._partials: dict[int, Mapping[str, Mapping[str, np.ndarray]]] = {}
 
-    @property
-    def needs_globals(self) -> bool:
-        """Always, where there are global sites."""
-        return bool(self._plan.global_sites)
+    def __enter__(self) -> MemoryStore:
+        return self
 
-    def needs_minibatch(self, index: int) -> bool:
-        """Always, where there are local sites."""
-        return bool(self._plan.local_sites)
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        return None
+
+    def missing(self) -> frozenset[int]:
+        """Numbers of the segments that have not come yet."""
+        return frozenset(self._missing)
 
     def describe(self) -> str:
         """Nothing is kept."""
         return ""
 
-    def write_globals(self, results: Results, nonfinite: Mapping[str, int]) -> None:
-        """Keep the arrays of the global sites."""
-        self._count(nonfinite)
-        for name, arrays in results.items():
-            self._results[name].update(arrays)
+    def write(self, result: SegmentResult) -> None:
+        """Copy the rows of a segment to their place."""
+        segment = result.segment
+        for name, arrays in result.results.items():
+            for site in self._plan.sites:
+                if site.name in arrays:
+                    piece, held = arrays[site.name], self._results[name]
+                    if site.batch_axis is None or segment.length == self._plan.num_obs:
+                        held[site.name] = piece
+                        continue
+                    if site.name not in held:
+                        shape = list(piece.shape)
+                        shape[site.batch_axis] = site.rows(self._plan.num_obs)
+                        held[site.name] = np.empty(shape, piece.dtype)
+                    held[site.name][site.at(piece.ndim, *segment.rows)] = piece
+        self._nonfinite[segment.number] = result.nonfinite
+        self._partials[segment.number] = result.partials
+        self._missing.discard(segment.number)
 
-    def write_minibatch(self, index: int, results: Results, nonfinite: Mapping[str, int]) -> None:
-        """Copy the rows of minibatch ``index`` to their place."""
-        self._count(nonfinite)
-        start, stop = self._starts[index], self._starts[index + 1]
-        for name, arrays in results.items():
-            for site_name, piece in arrays.items():
-                site = self._sites[site_name]
-                assert site.batch_axis is not None
-                axis = piece.ndim + site.batch_axis
-                held = self._results[name].get(site_name)
-                if held is None:
-                    shape = list(piece.shape)
-                    shape[axis] = site.rows(self._plan.num_obs)
-                    held = self._results[name][site_name] = np.empty(shape, piece.dtype)
-                rows = slice(site.rows(start), site.rows(stop))
-                held[(slice(None),) * axis + (rows,)] = piece
+    def partials(self, reduction: str) -> Iterator[Mapping[str, np.ndarray]]:
+        """The partial results of one reduction, in the order of segments."""
+        for number in sorted(self._partials):
+            if reduction in self._partials[number]:
+                yield self._partials[number][reduction]
 
-    def _count(self, nonfinite: Mapping[str, int]) -> None:
-        for name, count in nonfinite.items():
-            self.nonfinite[name] = self.nonfinite.get(name, 0) + count
-
-    def finish(self, record: Mapping[str, Any]) -> Results:
+    def finish(self, record: Mapping[str, Any]) -> Finished:
         """The arrays, sites in the model's order."""
-        return {
+        nonfinite: dict[str, int] = {}
+        for tally in self._nonfinite.values():
+            for name, count in tally.items():
+                nonfinite[name] = nonfinite.get(name, 0) + count
+        results = {
             name: {site.name: arrays[site.name] for site in self._plan.sites}
             for name, arrays in self._results.items()
         }
+        return Finished(results, nonfinite, record)

@@ -6,7 +6,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,7 +17,7 @@ from pyro_posterior.contracts import Results, RunPlan, Site
 from pyro_posterior.errors import MissingPackageError, StoreError
 from pyro_posterior.stores.files import as_folder
 from pyro_posterior.stores.header import plan_of, read_header
-from pyro_posterior.stores.layout import Segments, array_name, plan_segments
+from pyro_posterior.stores.layout import Segments, array_name, layout_of
 
 #: The one result whose arrays stay on disk.
 DRAWS = "posterior_samples"
@@ -146,7 +146,7 @@ def read_plan(path: Path) -> tuple[RunPlan, np.ndarray]:
     need_zarr("reading a store")
     header = read_header(path)
     plan = plan_of(header, path)
-    return plan, read_marks(path, replace(plan_segments(plan), rows=header["segment_rows"]))
+    return plan, read_marks(path, layout_of(plan, header["segment_rows"]))
 
 
 def is_closed(path: Path) -> bool:

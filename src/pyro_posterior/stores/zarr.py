@@ -10,17 +10,17 @@ import logging
 import shutil
 import uuid
 import warnings
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pyro_posterior.contracts import Results, RunPlan, Site
+from pyro_posterior.contracts import Finished, RunPlan, Segment, SegmentResult, Site
 from pyro_posterior.errors import RequestError, StoreError
 from pyro_posterior.files import PARTIAL, sync_folder, write_whole
 from pyro_posterior.labels import dim_coords, dim_lengths, obs_dim, site_dims
+from pyro_posterior.segments import site_bytes
 from pyro_posterior.stores.behind import OneBehind
 from pyro_posterior.stores.files import as_folder, free_bytes, in_words, remove_partials
 from pyro_posterior.stores.header import KEY, differences, make_header, read_header
@@ -28,8 +28,7 @@ from pyro_posterior.stores.layout import (
     Segments,
     array_name,
     chunk_shape,
-    plan_segments,
-    site_bytes,
+    layout_of,
 )
 from pyro_posterior.stores.reading import (
     COORDS,
@@ -40,7 +39,6 @@ from pyro_posterior.stores.reading import (
     need_zarr,
     progress,
     read_marks,
-    read_plan,
     read_store,
 )
 
@@ -50,25 +48,11 @@ logger = logging.getLogger(__name__)
 BESIDE_BYTES = 200_000_000
 
 
-def seed_of_unfinished(path: str | Path) -> int | None:
-    """Seed of an unfinished store, so that a call without one can go on; None where none is there."""
-    path = as_folder(path)
-    if not _holds_something(path):
-        return None
-    plan, marks = read_plan(path)
-    if marks.all() and is_closed(path):
-        raise StoreError(
-            f"the store {str(path)!r} holds a finished run with seed {plan.seed}, and this call "
-            f"gives no seed: read it with Posterior.open({str(path)!r}), pass seed={plan.seed}, or "
-            "start anew with overwrite=True"
-        )
-    logger.info("going on with seed %d of the unfinished store %s", plan.seed, path)
-    return plan.seed
-
-
 def open_zarr_store(
     path: str | Path,
     plan: RunPlan,
+    segments: Sequence[Segment],
+    rows: int,
     identity: Mapping[str, str],
     *,
     coords: Mapping[str, Any] | None = None,
@@ -82,6 +66,8 @@ def open_zarr_store(
         Folder of the store; made if it is not there.
     plan, identity
         What fixes the numbers; a store of anything else is refused.
+    segments, rows
+        How the run is cut, and how many observations a segment has.
     coords
         Labels by dimension, kept in the store.
     overwrite
@@ -97,67 +83,57 @@ def open_zarr_store(
     need_zarr("store=")
     path = as_folder(path)
     _check_names(plan)
-    segments = plan_segments(plan)
-    header = make_header(plan, identity, segments.rows)
+    layout = layout_of(plan, rows)
+    header = make_header(plan, identity, rows)
     with _telling(path, "begin"):
         if overwrite and _holds_something(path):
             _remove(path)
         if not _holds_something(path):
             _check_room(path, plan, 1.0)
-            _create(path, plan, segments, header, coords or {})
+            _create(path, plan, layout, header, coords or {})
     stored = read_header(path)
     if found := differences(stored, header):
         raise StoreError(
             f"the store {str(path)!r} holds another run:\n  " + "\n  ".join(found) + "\n"
             "Give another path, or start anew with overwrite=True"
         )
-    segments = replace(segments, rows=stored["segment_rows"])
-    marks = read_marks(path, segments)
+    marks = read_marks(path, layout)
     if marks.any():
         logger.info("store %s: %s", path, progress(marks))
         _check_room(path, plan, 1.0 - marks.sum() / len(marks))
-    return ZarrStore(path, plan, segments, marks)
-
-
-@dataclass
-class _Open:
-    """Rows of one segment, as far as they have come."""
-
-    missing: int  # observations still to come
-    pieces: Results = field(default_factory=dict)
+    return ZarrStore(path, plan, layout, segments, marks)
 
 
 class ZarrStore:
-    """Pieces are gathered until a segment is whole, then written, marked and freed.
+    """Every segment is written, then marked. One is written while the next one is drawn."""
 
-    A segment is written while the next one is drawn.
-    """
-
-    def __init__(self, path: Path, plan: RunPlan, segments: Segments, marks: np.ndarray) -> None:
+    def __init__(
+        self,
+        path: Path,
+        plan: RunPlan,
+        layout: Segments,
+        segments: Sequence[Segment],
+        marks: np.ndarray,
+    ) -> None:
         self.path = path
         self._plan = plan
-        self._segments = segments
+        self._segments = layout
+        self._numbers = frozenset(segment.number for segment in segments)
         self._marks = marks
         self._sites = {site.name: site for site in plan.sites}
         self._dims = site_dims(plan)
-        self.nonfinite: dict[str, int] = {}
-        self._open: dict[int, _Open] = {}
         self._behind = OneBehind()
-        self._nonfinite = np.zeros((segments.count, len(plan.sites)), np.int64)
         self._arrays: dict[tuple[str, ...], Any] = {}
 
-    # ------------------------------------------------------------------------------ what is needed
+    def __enter__(self) -> ZarrStore:
+        return self
 
-    @property
-    def needs_globals(self) -> bool:
-        """Whether the global sites are still to be written."""
-        return self._segments.has_globals and not self._marks[0]
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        self._behind.close()
 
-    def needs_minibatch(self, index: int) -> bool:
-        """Whether rows of minibatch ``index`` are still to be written."""
-        if not self._plan.local_sites:
-            return False
-        return not all(self._marks[number] for number in self._segments.of_minibatch(index))
+    def missing(self) -> frozenset[int]:
+        """Numbers of the segments that are still to be written."""
+        return frozenset(number for number in self._numbers if not self._marks[number])
 
     def describe(self) -> str:
         """What is kept, and how to go on; what is being written is waited for."""
@@ -175,79 +151,38 @@ class ZarrStore:
 
     # ------------------------------------------------------------------------------------- writing
 
-    def write_globals(self, results: Results, nonfinite: Mapping[str, int]) -> None:
-        """Write the segment of the global sites."""
-        self._count(0, nonfinite)
-        self._write(0, results)
-
-    def write_minibatch(self, index: int, results: Results, nonfinite: Mapping[str, int]) -> None:
-        """Take the rows of one minibatch; segments that they complete are written."""
-        start, stop = self._segments.starts[index], self._segments.starts[index + 1]
-        numbers = self._segments.of_minibatch(index)
-        self._count(numbers[0], nonfinite)  # counted where the minibatch begins
-        for number in numbers:
-            if self._marks[number]:
-                continue
-            first, last = self._segments.bounds(number)
-            low, high = max(start, first), min(stop, last)
-            held = self._open.setdefault(number, _Open(last - first))
-            self._gather(held, results, (low - start, high - start), (low - first, last - first))
-            held.missing -= high - low
-            if held.missing == 0:
-                self._write(number, self._open.pop(number).pieces)
-
-    def _gather(
-        self, held: _Open, results: Results, source: tuple[int, int], place: tuple[int, int]
-    ) -> None:
-        """Copy observations ``source`` of a minibatch behind ``place[0]`` others of ``place[1]``."""
-        for result, arrays in results.items():
-            for name, piece in arrays.items():
-                site = self._sites[name]
-                rows = slice(site.rows(source[0]), site.rows(source[1]))
-                part = piece[_at(site, piece.ndim, rows)]
-                if rows.stop - rows.start == site.rows(place[1]):
-                    held.pieces.setdefault(result, {})[name] = part
-                    continue
-                kept = held.pieces.setdefault(result, {}).get(name)
-                if kept is None:
-                    shape = list(part.shape)
-                    shape[_axis(site, part.ndim)] = site.rows(place[1])
-                    kept = held.pieces[result][name] = np.empty(shape, part.dtype)
-                start = site.rows(place[0])
-                kept[_at(site, kept.ndim, slice(start, start + rows.stop - rows.start))] = part
-
-    def _count(self, number: int, nonfinite: Mapping[str, int]) -> None:
-        for column, site in enumerate(self._plan.sites):
-            self._nonfinite[number, column] += nonfinite.get(site.name, 0)
-
-    def _write(self, number: int, pieces: Results) -> None:
+    def write(self, result: SegmentResult) -> None:
         """Write one segment, beside what comes next if it is not too large."""
-        size = sum(piece.nbytes for arrays in pieces.values() for piece in arrays.values())
-        if size > BESIDE_BYTES:
+        arrays = [piece for by_site in result.results.values() for piece in by_site.values()]
+        if sum(piece.nbytes for piece in arrays) > BESIDE_BYTES:
             self._behind.wait()
-            self._write_now(number, pieces)
+            self._write_now(result)
         else:
-            self._behind.do(self._write_now, number, pieces)
+            self._behind.do(self._write_now, result)
 
-    def _write_now(self, number: int, pieces: Results) -> None:
+    def _write_now(self, result: SegmentResult) -> None:
         """Write one segment; its completion mark comes last."""
+        number = result.segment.number
+        nonfinite = [result.nonfinite.get(site.name, 0) for site in self._plan.sites]
         with _telling(self.path, "write to", self._state):
-            for result, arrays in pieces.items():
-                for name, piece in arrays.items():
-                    self._write_piece(number, result, self._sites[name], np.asarray(piece))
-            self._segment_array("nonfinite")[number] = self._nonfinite[number]
+            for name, arrays in result.results.items():
+                for site, piece in arrays.items():
+                    self._write_piece(number, name, self._sites[site], np.asarray(piece))
+            self._segment_array("nonfinite")[number] = np.array(nonfinite, np.int64)
             self._segment_array("done")[number] = 1
             sync_folder(self.path / SEGMENTS / "done" / "c")
         self._marks[number] = True
+
+    def partials(self, reduction: str) -> Iterator[Mapping[str, np.ndarray]]:
+        """The partial results of one reduction, in the order of segments."""
+        raise StoreError(f"this store keeps no partial results of {reduction!r}")
 
     def _write_piece(self, number: int, result: str, site: Site, piece: np.ndarray) -> None:
         array = self._array(result, site, piece)
         if site.batch_axis is None:
             array[...] = piece
             return
-        first, last = self._segments.bounds(number)
-        rows = slice(site.rows(first), site.rows(last))
-        array[_at(site, piece.ndim, rows)] = piece
+        array[site.at(piece.ndim, *self._segments.bounds(number))] = piece
 
     # -------------------------------------------------------------------------------------- arrays
 
@@ -263,7 +198,7 @@ class ZarrStore:
         if key not in self._arrays:
             shape = list(piece.shape)
             if site.batch_axis is not None:
-                shape[_axis(site, piece.ndim)] = site.rows(self._plan.num_obs)
+                shape[site.batch_axis] = site.rows(self._plan.num_obs)
             if not self.path.joinpath(*key, "zarr.json").is_file():
                 self._create_array(key, result, site, tuple(shape), piece.dtype)
             self._arrays[key] = _open_array(self.path, *key)
@@ -285,7 +220,7 @@ class ZarrStore:
         shape: tuple[int, ...],
         dtype: np.dtype[Any],
     ) -> None:
-        axis = None if site.batch_axis is None else _axis(site, len(shape))
+        axis = None if site.batch_axis is None else len(shape) + site.batch_axis
         rows = site.rows(self._segments.rows)
         chunks = chunk_shape(shape, dtype.itemsize, axis, rows, result == DRAWS)
         dims = self._dims[site.name]
@@ -306,7 +241,7 @@ class ZarrStore:
 
     # --------------------------------------------------------------------------------------- ending
 
-    def finish(self, record: Mapping[str, Any]) -> Results:
+    def finish(self, record: Mapping[str, Any]) -> Finished:
         """Close the store and read the results back.
 
         Raises
@@ -324,8 +259,9 @@ class ZarrStore:
                 _consolidate(self.path, self._plan.result_names)
                 _make_group(self.path / RUN, record)
         stored = read_store(self.path)
-        self.nonfinite = stored.nonfinite
-        return stored.results
+        return Finished(
+            stored.results, stored.nonfinite, {"program": stored.program, "info": stored.info}
+        )
 
 
 # ----------------------------------------------------------------------------------- making and removing
@@ -535,16 +471,6 @@ def _write_json(folder: Path, content: Mapping[str, Any]) -> None:
 
 
 # ------------------------------------------------------------------------------------------ small things
-
-
-def _axis(site: Site, ndim: int) -> int:
-    assert site.batch_axis is not None
-    return ndim + site.batch_axis
-
-
-def _at(site: Site, ndim: int, rows: slice) -> tuple[slice, ...]:
-    """Index of ``rows`` along the axis of the observations."""
-    return (slice(None),) * _axis(site, ndim) + (rows,)
 
 
 def _check_room(path: Path, plan: RunPlan, share: float) -> None:

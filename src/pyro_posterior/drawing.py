@@ -1,0 +1,143 @@
+"""Drawing segments of a job: the only place where draws are made, whoever asks for them."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from pyro_posterior.contracts import Block, Results, Segment, SegmentResult, Site
+from pyro_posterior.draws import draw_block, workers_of
+from pyro_posterior.errors import RequestError
+from pyro_posterior.job import Job
+
+
+def draw_segments(
+    job: Job, segments: Iterable[Segment], progressed: Callable[[int], object] = id
+) -> Iterator[SegmentResult]:
+    """Draw and reduce whole segments, in order.
+
+    A minibatch that several of them need is read and drawn once, its rows cut before they are
+    reduced: what a segment gives does not depend on which others are asked for.
+
+    Parameters
+    ----------
+    job
+        What is drawn, and how.
+    segments
+        Some of ``job.segments``.
+    progressed
+        Called with the number of values drawn since the last call.
+    """
+    begun = [_Begun(segment) for segment in sorted(segments, key=lambda segment: segment.number)]
+    waiting: dict[int, list[tuple[_Begun, int, int]]] = {}
+    for one in begun:
+        for index, first, behind in one.segment.pieces:
+            waiting.setdefault(index, []).append((one, first, behind))
+    with workers_of(job.program) as pool:
+        for minibatch in job.minibatches(sorted(waiting)):
+            takers = waiting.pop(minibatch.index)
+            numbers = {one.segment.number for one, _, _ in takers}
+            sites = [
+                site
+                for site in job.plan.sites
+                if (0 in numbers if site.batch_axis is None else numbers - {0})
+            ]
+            for part in job.program.parts(minibatch, sites):
+                block = draw_block(
+                    part,
+                    job.plan.num_samples,
+                    pool,
+                    functools.partial(_values, job, part.sites, minibatch.index, progressed),
+                )
+                _check_rows(job, block, part.sites, minibatch.index)
+                for site in part.sites:
+                    draws = block.pop(site.name)
+                    for one, first, behind in takers:
+                        if (site.batch_axis is None) == (one.segment.number == 0):
+                            one.take(job, site, draws, first, behind)
+                    del draws
+            for one, first, behind in takers:
+                one.passed(job.program.tier, behind - first)
+            while begun and begun[0].whole:
+                yield begun.pop(0).result()
+
+
+@dataclass
+class _Begun:
+    """A segment, as far as it has come."""
+
+    segment: Segment
+    results: Results = field(default_factory=dict)
+    nonfinite: dict[str, int] = field(default_factory=dict)
+    tiers: list[str] = field(default_factory=list)
+    filled: int = 0  # observations that have come
+    pieces: int = 0
+
+    @property
+    def whole(self) -> bool:
+        return self.pieces == len(self.segment.pieces)
+
+    def take(self, job: Job, site: Site, draws: torch.Tensor, first: int, behind: int) -> None:
+        """Reduce rows ``first .. behind`` of a minibatch's draws of one site."""
+        length = None if site.batch_axis is None else self.segment.length
+        if length is not None:
+            draws = draws[site.at(draws.ndim, first, behind)]
+        summarised = job.summaries.compute(draws, workers=job.program.workers)
+        for name, value in summarised.values.items():
+            self._put(site, name, value, behind - first)
+        if job.plan.return_samples:
+            host = draws.cpu()  # NumPy has no bfloat16
+            host = host.float() if host.dtype == torch.bfloat16 else host
+            self._put(site, "posterior_samples", host.numpy(), behind - first)
+        if summarised.nonfinite:
+            tally = self.nonfinite.get(site.name, 0)
+            self.nonfinite[site.name] = tally + summarised.nonfinite
+
+    def _put(self, site: Site, name: str, piece: np.ndarray, rows: int) -> None:
+        held = self.results.setdefault(name, {})
+        if site.batch_axis is None or rows == self.segment.length:
+            held[site.name] = piece
+            return
+        if site.name not in held:
+            shape = list(piece.shape)
+            shape[site.batch_axis] = site.rows(self.segment.length)
+            held[site.name] = np.empty(shape, piece.dtype)
+        whole = held[site.name]
+        whole[site.at(whole.ndim, self.filled, self.filled + rows)] = piece
+
+    def passed(self, tier: str, rows: int) -> None:
+        """All that one minibatch has for this segment has been taken."""
+        self.pieces += 1
+        self.filled += rows
+        if tier not in self.tiers:
+            self.tiers.append(tier)
+
+    def result(self) -> SegmentResult:
+        return SegmentResult(self.segment, self.results, self.nonfinite, tuple(self.tiers))
+
+
+def _values(
+    job: Job, sites: Sequence[Site], index: int, progressed: Callable[[int], object], draws: int
+) -> None:
+    size = job.plan.batch_sizes[index]
+    progressed(draws * sum(math.prod(site.full_shape(size)) for site in sites))
+
+
+def _check_rows(job: Job, block: Block, sites: Sequence[Site], index: int) -> None:
+    """Raise where a minibatch is not as long as it was when the run was planned."""
+    for site in sites:
+        if site.batch_axis is None:
+            continue
+        planned = job.plan.batch_sizes[index]
+        found = block[site.name].shape[site.batch_axis]
+        if found != site.rows(planned):
+            raise RequestError(
+                f"site {site.name!r} has {found} rows in minibatch {index}, which was counted as "
+                f"{planned} observations (so {site.rows(planned)} rows): every pass over the data "
+                "must give the same batches"
+            )

@@ -1,0 +1,1 @@
+"""Who draws the segments of a job."""

@@ -1,0 +1,98 @@
+"""What the caller asked, once: every face of the library makes a `Request` and nothing else."""
+
+from __future__ import annotations
+
+import inspect
+import numbers
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, ParamSpec, TypeVar
+
+import torch
+
+from pyro_posterior.batches import ToArgs, check_batch_size
+from pyro_posterior.contracts import Engine, SummaryFunction
+from pyro_posterior.errors import RequestError
+
+Asked = ParamSpec("Asked")
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Request:
+    """The arguments of `pyro_posterior.sample_posterior`, which documents them, checked.
+
+    This is the only place where they are spelled out: signatures are taken from here.
+    """
+
+    model: Callable[..., Any]
+    guide: Callable[..., Any]
+    data: Any
+    _: KW_ONLY
+    num_samples: int = 1000
+    return_sites: Iterable[str] | None = None
+    exclude_sites: Iterable[str] | None = None
+    obs_plate: str | None = None
+    to_args: ToArgs | None = None
+    batch_size: int | None = None
+    accelerator: Any = "auto"
+    device: int | str | torch.device = "auto"
+    return_observed: bool = False
+    return_samples: bool = False
+    summary_fun: Mapping[str, SummaryFunction] | None = None
+    seed: int | None = None
+    engine: Engine = "auto"
+    store: str | Path | None = None
+    overwrite: bool = False
+    show_progress: bool = True
+    coords: Mapping[str, Any] | None = None
+
+    #: Sites that the guide lacks are drawn from the model without a word; a host may say so.
+    model_draws: ClassVar[bool] = False
+
+    #: Whether the host says that it was fitted.
+    trained: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        for name in ("model", "guide"):
+            if not callable(getattr(self, name)):
+                raise RequestError(f"{name} must be callable, found {getattr(self, name)!r}")
+        _check_whole("num_samples", self.num_samples, least=1)
+        if self.seed is not None:
+            _check_whole("seed", self.seed)
+        check_batch_size(self.batch_size)
+        if self.engine not in ("auto", "sliced", "loop"):
+            raise RequestError(
+                f"engine={self.engine!r} is unknown: choose 'auto', 'sliced' or 'loop'"
+            )
+
+
+@dataclass(frozen=True)
+class HostRequest(Request):
+    """What a host's method asks, with two things that only the host knows."""
+
+    model_draws: bool = False  # type: ignore[misc]
+    trained: bool = False  # type: ignore[misc]
+
+
+def takes_arguments_of(
+    request: Callable[Asked, Request],
+) -> Callable[[Callable[..., Answer]], Callable[Asked, Answer]]:
+    """A function that passes all it is given to ``request``, with the signature of that."""
+
+    def with_its_signature(function: Callable[..., Answer]) -> Callable[Asked, Answer]:
+        taken = inspect.signature(request)
+        returned = inspect.signature(function).return_annotation
+        function.__signature__ = taken.replace(return_annotation=returned)  # type: ignore[attr-defined]
+        return function
+
+    return with_its_signature
+
+
+def _check_whole(name: str, value: Any, least: int | None = None) -> None:
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+        none = "" if least is not None else " or None"
+        raise RequestError(f"{name} must be a whole number{none}, found {value!r}")
+    if least is not None and value < least:
+        raise RequestError(f"{name} must be at least {least}, found {value}")
