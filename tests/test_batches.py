@@ -192,6 +192,10 @@ def test_the_data_are_not_kept_or_changed():
             "the DataLoader shuffles.*shuffle=False",
         ),
         (DataLoader(TensorDataset(torch.ones(0))), {}, "data holds no batches"),
+        ([1.0, 2.0], {}, "data is a list of float.*pass torch.tensor\\(data\\)"),
+        ("text", {}, "data is a str: pass a tensor"),
+        ([*_pairs(), (Y[:0], INDEX[:0])], {}, "minibatch 3 holds no observations: leave empty"),
+        (TensorDataset(Y, INDEX), {}, "data is a TensorDataset: .*such as a DataLoader"),
     ],
 )
 def test_bad_data(data, options, message):
@@ -232,8 +236,42 @@ def test_a_loader_whose_batches_change_size_between_passes_is_told():
             self.passes += 1
             yield from _pairs() if self.passes < 3 else reversed(_pairs())
 
-    with pytest.raises(RequestError, match="has 2 rows in minibatch 0, which was counted as 4"):
+    with pytest.raises(RequestError, match="minibatch 0 is not what it was on an earlier pass"):
         sample(TOY.model, TOY.guide, Changing(_pairs()), num_samples=2)
+
+
+def test_a_loader_that_shuffles_unseen_is_told(engine):
+    class Shuffling(Chunks):
+        def __iter__(self):
+            self.passes += 1
+            rows = torch.arange(10).roll(self.passes)
+            yield from ((Y[rows[cut]], INDEX[rows[cut]]) for cut in CUTS)
+
+    with pytest.raises(RequestError, match="minibatch 0 is not what it was.*same order"):
+        sample(TOY.model, TOY.guide, Shuffling(None), num_samples=2, engine=engine)
+
+
+def test_a_to_args_may_change_the_batch_it_gets(engine):
+    """It pops keys and works in place; every call of it gets the batch as it was."""
+
+    def to_args(batch):
+        index = batch.pop("index")
+        batch["y"] -= 100.0
+        return (batch.pop("y"), index), batch
+
+    batches = [{"y": y + 100.0, "index": i} for y, i in _pairs()]
+    options = {"num_samples": 3, "return_samples": True, "engine": engine}
+    found = sample(TOY.model, TOY.guide, batches, to_args=to_args, **options)
+    assert_same(
+        found,
+        sample(TOY.model, TOY.guide, [(b["y"] - 100, b["index"]) for b in batches], **options),
+    )
+    full = {"y": Y + 100.0, "index": INDEX}
+    before = full["y"].clone()
+    found = sample(TOY.model, TOY.guide, full, to_args=to_args, batch_size=4, **options)
+    np.testing.assert_allclose(found["posterior_samples"]["z"].shape, (3, 10))
+    assert torch.equal(full["y"], before)
+    assert sorted(full) == ["index", "y"]
 
 
 # --------------------------------------------------------------------------------------------- parts

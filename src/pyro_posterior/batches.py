@@ -3,66 +3,88 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from typing import Any
 
-import numpy as np
 import torch
 from torch.utils._pytree import tree_flatten, tree_map
-from torch.utils.data import DataLoader, RandomSampler
 
 from pyro_posterior.contracts import Minibatch
+from pyro_posterior.data.arguments import ToArgs, arguments_of
+from pyro_posterior.data.digest import digest
+from pyro_posterior.data.sources import NoSuchBatch, Source, open_source
 from pyro_posterior.errors import RequestError
-
-#: ``to_args(batch) -> (args, kwargs)`` of model and guide.
-ToArgs = Callable[[Any], tuple[Sequence[Any], Mapping[str, Any]]]
-
-
-class BatchSource(Protocol):
-    """Batches as the user has them: countable, and the last one at hand without reading all."""
-
-    def __iter__(self) -> Iterator[Any]: ...
-
-    def last(self) -> Any | None:
-        """The last batch, or None where only a whole pass would tell."""
-        ...
-
-    def sizes(self) -> list[int] | None:
-        """Rows per batch where the source knows them without reading the data."""
-        ...
 
 
 class Batches:
-    """Re-iterable minibatches on one device."""
+    """Minibatches on one device, by number or one after the other.
 
-    def __init__(self, source: BatchSource, to_args: ToArgs, device: torch.device) -> None:
+    A plain iterable is read in one pass as long as numbers increase, and anew where they do not.
+    Each minibatch that might have changed since it was first read is compared with what it was.
+
+    Attributes
+    ----------
+    count
+        Number of minibatches; None where only a whole pass tells.
+    rows
+        Observations per minibatch; None where reading the data alone tells.
+    fixed
+        Whether the source is plain tensors in memory, the same whenever they are read.
+    """
+
+    def __init__(self, source: Source, to_args: ToArgs | None, device: torch.device) -> None:
         self._source = source
         self._to_args = to_args
         self._device = device
+        self._digests: dict[int, str] = {}
+        self._latest: Minibatch | None = None
+        self.count, self.rows, self.fixed = source.count, source.rows, source.fixed
+
+    def get(self, index: int) -> Minibatch:
+        """Minibatch number ``index``.
+
+        Raises
+        ------
+        NoSuchBatch
+            There are fewer.
+        RequestError
+            It is empty, or not what it was when it was read before.
+        """
+        if self._latest is None or self._latest.index != index:
+            args, kwargs = arguments_of(self._source.get(index), index, self._to_args)
+            given = Minibatch(index, args, kwargs)
+            _check_rows(given)
+            if not self.fixed:
+                self._compare(given)
+            args, kwargs = tree_map(self._place, (args, kwargs))
+            self._latest = Minibatch(index, args, kwargs)
+        return self._latest
+
+    def digest(self, index: int) -> str:
+        """The digest of minibatch number ``index``; the data are read where it is not yet known."""
+        if index not in self._digests:
+            found = self.get(index)
+            self._digests.setdefault(index, digest(found))
+        return self._digests[index]
 
     def __iter__(self) -> Iterator[Minibatch]:
-        for index, batch in enumerate(self._source):
-            yield self._minibatch(index, batch)
+        index = 0
+        while True:
+            try:
+                minibatch = self.get(index)
+            except NoSuchBatch:
+                return
+            yield minibatch
+            index += 1
 
-    def _minibatch(self, index: int, batch: Any) -> Minibatch:
-        try:
-            pair = self._to_args(batch)
-        except Exception as error:
-            error.add_note(
-                f"while turning minibatch {index} ({type(batch).__name__}) into the model's "
-                "arguments"
-            )
-            raise
-        try:
-            args, kwargs = pair
-            args, kwargs = tuple(args), dict(kwargs)
-        except (TypeError, ValueError):
+    def _compare(self, minibatch: Minibatch) -> None:
+        found = digest(minibatch)
+        if self._digests.setdefault(minibatch.index, found) != found:
             raise RequestError(
-                f"the arguments of minibatch {index} came as {type(pair).__name__}: "
-                "to_args(batch) must return (args, kwargs), a sequence and a dict"
-            ) from None
-        args, kwargs = tree_map(self._place, (args, kwargs))
-        return Minibatch(index, args, kwargs)
+                f"minibatch {minibatch.index} is not what it was on an earlier pass over the data: "
+                "every pass must give the same batches in the same order (no shuffling, no random "
+                "augmentation); or pass list(data)"
+            )
 
     def _place(self, value: Any) -> Any:
         return value.to(self._device) if isinstance(value, torch.Tensor) else value
@@ -82,9 +104,8 @@ class Batches:
         ``size_of`` tells the number of observations of a minibatch; it is asked for every one
         only where the source does not know.
         """
-        sizes, last = self._source.sizes(), self._source.last()
-        if sizes is not None and last is not None and sizes[0] == first_size:
-            return tuple(sizes), self._minibatch(len(sizes) - 1, last)
+        if self.rows is not None and self.rows[0] == first_size:
+            return self.rows, self.get(len(self.rows) - 1)
         counted, minibatch = [], None
         for minibatch in self:
             counted.append(size_of(minibatch))
@@ -104,13 +125,13 @@ def open_batches(
     Parameters
     ----------
     data
-        A tensor (or NumPy array), a tuple or dict of them (full data), or any re-iterable of
-        batches such as a DataLoader or a list.
+        Full data: a tensor or array, dense or sparse, a DataFrame, Series or DataArray, or a tuple
+        or dict of them. Or batches: a DataLoader, a list, any other re-iterable.
     batch_size
         Observations per minibatch of full data, cut along the first axis; None: one minibatch.
     to_args
-        Turns a batch into the model's ``(args, kwargs)``. By default a tensor is the one
-        argument, a tuple or list the positional and a dict the keyword arguments.
+        Turns a batch, of which it gets a copy, into the model's ``(args, kwargs)``. By default a
+        tensor is the one argument, a tuple or list the positional and a dict the keyword arguments.
 
     Raises
     ------
@@ -118,30 +139,8 @@ def open_batches(
         No data, a one-shot iterator, a shuffling loader, or ``batch_size`` beside ready batches.
     """
     check_batch_size(batch_size)
-    source: BatchSource
-    if isinstance(data, torch.Tensor | np.ndarray | tuple | Mapping):
-        source = _FullData(data, None if batch_size is None else int(batch_size))
-        return Batches(source, to_args or default_to_args, device)
-    if batch_size is not None:
-        raise RequestError(
-            f"batch_size={batch_size} was given, but data is a {type(data).__name__} that makes "
-            "batches of its own: set the batch size there, or pass tensors"
-        )
-    if isinstance(data, DataLoader):
-        source = _Loader(data)
-    elif isinstance(data, Iterator):
-        raise RequestError(
-            f"data is a one-shot iterator ({type(data).__name__}); several passes are needed: "
-            "pass the list, DataLoader or other object it was made from"
-        )
-    elif isinstance(data, Iterable):
-        source = _AnyIterable(data)
-    else:
-        raise RequestError(
-            f"data is a {type(data).__name__}: pass a tensor, a tuple or dict of tensors, or a "
-            "re-iterable of batches such as a DataLoader"
-        )
-    return Batches(source, to_args or default_to_args, device)
+    size = None if batch_size is None else int(batch_size)
+    return Batches(open_source(data, size, converted=to_args is not None), to_args, device)
 
 
 def check_batch_size(batch_size: Any) -> None:
@@ -152,122 +151,6 @@ def check_batch_size(batch_size: Any) -> None:
         raise RequestError(f"batch_size must be a whole number, found {batch_size!r}")
     if isinstance(batch_size, bool) or batch_size < 1:
         raise RequestError(f"batch_size must be at least 1, found {batch_size!r}")
-
-
-def default_to_args(batch: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
-    """A tensor is the one argument, a tuple or list the positional, a dict the keyword ones.
-
-    NumPy arrays become tensors.
-    """
-    if isinstance(batch, Mapping):
-        batch = dict(batch)
-    batch = tree_map(_as_tensor, batch)
-    if isinstance(batch, dict):
-        return (), batch
-    if isinstance(batch, tuple | list):
-        return tuple(batch), {}
-    return (batch,), {}
-
-
-class _FullData:
-    """Tensors with all observations along the first axis."""
-
-    def __init__(self, data: Any, batch_size: int | None) -> None:
-        self._data = tree_map(_as_tensor, dict(data) if isinstance(data, Mapping) else data)
-        leaves = [x for x in tree_flatten(self._data)[0] if isinstance(x, torch.Tensor)]
-        lengths = [len(x) for x in leaves if x.dim() > 0]
-        if batch_size is None:
-            self._rows, self._batch_size = (lengths[0] if lengths else 1), None
-        else:
-            if not lengths:
-                raise RequestError("batch_size was given, but data holds no tensor with an axis")
-            if len(set(lengths)) > 1:
-                raise RequestError(
-                    f"the tensors of data have different first axes ({sorted(set(lengths))}): "
-                    "with batch_size all are cut along it; pass a DataLoader instead"
-                )
-            self._rows, self._batch_size = lengths[0], batch_size
-        if self._rows == 0 and lengths:
-            raise RequestError("data holds no observations: its first axis has length 0")
-
-    def __iter__(self) -> Iterator[Any]:
-        for low in self._starts():
-            yield self._cut(low)
-
-    def _starts(self) -> range:
-        return range(0, self._rows, self._batch_size or max(self._rows, 1))
-
-    def _cut(self, low: int) -> Any:
-        if self._batch_size is None:
-            return self._data
-        high = low + self._batch_size
-        return tree_map(
-            lambda x: x[low:high] if isinstance(x, torch.Tensor) and x.dim() else x, self._data
-        )
-
-    def last(self) -> Any:
-        return self._cut(self._starts()[-1])
-
-    def sizes(self) -> list[int]:
-        step = self._batch_size or self._rows
-        return [min(step, self._rows - low) for low in self._starts()]
-
-
-def _as_tensor(value: Any) -> Any:
-    return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
-
-
-class _Loader:
-    """A torch DataLoader, whose sampler tells sizes and the last batch without reading the rest."""
-
-    def __init__(self, loader: DataLoader[Any]) -> None:
-        samplers = [loader.sampler, getattr(loader.sampler, "sampler", None)]
-        if any(isinstance(sampler, RandomSampler) for sampler in samplers):
-            raise RequestError(
-                "the DataLoader shuffles, so the rows of the result could not be matched with "
-                "the observations: make one with shuffle=False"
-            )
-        self._loader = loader
-        self._rows = self._row_numbers()
-
-    def _row_numbers(self) -> list[Any] | None:
-        """Row numbers of each batch, or None where the dataset is only iterable."""
-        loader = self._loader
-        if isinstance(loader.dataset, torch.utils.data.IterableDataset):
-            return None
-        sampler = loader.batch_sampler if loader.batch_sampler is not None else loader.sampler
-        rows = list(sampler)
-        return rows if all(isinstance(batch, Sequence | np.ndarray) for batch in rows) else None
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._loader)
-
-    def last(self) -> Any | None:
-        if not self._rows:
-            return None
-        loader, rows = self._loader, self._rows[-1]
-        if loader.batch_sampler is None:
-            return loader.collate_fn(loader.dataset[rows])
-        return loader.collate_fn([loader.dataset[row] for row in rows])
-
-    def sizes(self) -> list[int] | None:
-        return [len(batch) for batch in self._rows] if self._rows else None
-
-
-class _AnyIterable:
-    """Any re-iterable of batches; counted by a pass over it."""
-
-    def __init__(self, data: Iterable[Any]) -> None:
-        self._data = data
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._data)
-
-    def last(self) -> None:
-        return None
-
-    def sizes(self) -> None:
-        return None
 
 
 # ------------------------------------------------------------------------ minibatches of other sizes
@@ -289,3 +172,11 @@ def resized(minibatch: Minibatch, size: int, new_size: int) -> Minibatch:
 
     args, kwargs = tree_map(resize, (tuple(minibatch.args), dict(minibatch.kwargs)))
     return Minibatch(minibatch.index, args, kwargs)
+
+
+def _check_rows(minibatch: Minibatch) -> None:
+    sizes = leading_sizes(minibatch)
+    if sizes and not any(sizes):
+        raise RequestError(
+            f"minibatch {minibatch.index} holds no observations: leave empty batches out"
+        )

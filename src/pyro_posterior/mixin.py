@@ -12,8 +12,9 @@ import torch
 from torch.utils._pytree import tree_flatten, tree_map
 
 from pyro_posterior import settings
-from pyro_posterior.batches import ToArgs, check_batch_size
+from pyro_posterior.batches import check_batch_size
 from pyro_posterior.contracts import SummaryFunction
+from pyro_posterior.data.arguments import ToArgs
 from pyro_posterior.errors import RequestError
 from pyro_posterior.kept import kept_parameters
 from pyro_posterior.posterior import Posterior

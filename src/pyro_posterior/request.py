@@ -11,8 +11,9 @@ from typing import Any, ClassVar, ParamSpec, TypeVar
 
 import torch
 
-from pyro_posterior.batches import ToArgs, check_batch_size
+from pyro_posterior.batches import check_batch_size
 from pyro_posterior.contracts import Engine, SummaryFunction
+from pyro_posterior.data.arguments import ToArgs
 from pyro_posterior.errors import RequestError
 
 Asked = ParamSpec("Asked")
