@@ -91,7 +91,7 @@ def _same(one: list[Any], other: list[Any]) -> bool:
 
 def _say_what_is_dropped(samplers: list[Any], rows: list[Any]) -> None:
     for sampler in samplers:
-        source = getattr(sampler, "sampler", None)
+        source: Any = getattr(sampler, "sampler", None)
         if not getattr(sampler, "drop_last", False) or not hasattr(source, "__len__"):
             continue
         left_out = len(source) - sum(len(batch) for batch in rows)

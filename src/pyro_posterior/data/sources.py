@@ -23,9 +23,20 @@ class NoSuchBatch(IndexError):
 class Source(Protocol):
     """Batches by number."""
 
-    count: int | None  # number of batches, None where only a whole pass tells
-    rows: tuple[int, ...] | None  # observations per batch where known without reading the data
-    fixed: bool  # plain tensors in memory, the same whenever they are read
+    @property
+    def count(self) -> int | None:
+        """Number of batches, None where only a whole pass tells."""
+        ...
+
+    @property
+    def rows(self) -> tuple[int, ...] | None:
+        """Observations per batch where known without reading the data."""
+        ...
+
+    @property
+    def fixed(self) -> bool:
+        """Whether these are plain tensors in memory, the same whenever they are read."""
+        ...
 
     def get(self, index: int) -> Any:
         """Batch number ``index``; raises `NoSuchBatch` behind the last."""
