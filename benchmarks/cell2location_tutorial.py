@@ -18,8 +18,8 @@ import numpy as np
 
 import scvi
 from pyro_posterior.exports.anndata import to_anndata
-from pyro_posterior.scvi import use_in
-from simulated_tissue import allow_cell2location, signatures, single_cells, spots
+from pyro_posterior.scvi import allow_cell2location, use_in
+from simulated_tissue import signatures, single_cells, spots
 
 
 def main() -> None:

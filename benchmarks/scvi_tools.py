@@ -26,8 +26,8 @@ from scvi.model.base import PyroSampleMixin as TheirMixin
 
 import scvi
 from pyro_posterior.kept import kept_parameters
-from pyro_posterior.scvi import sample_posterior
-from simulated_tissue import allow_cell2location, signatures, single_cells, spots
+from pyro_posterior.scvi import allow_cell2location, sample_posterior
+from simulated_tissue import signatures, single_cells, spots
 
 QUIET = {"enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
 CALLS = 3  # of pyro-posterior; scvi-tools takes long and is called once

@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-import operator
-
 import anndata
 import numpy as np
 import pandas as pd
-import pyro.infer.autoguide.utils
-
-
-def allow_cell2location() -> None:
-    """cell2location 0.1.5 imports a function that pyro 1.9.2 no longer has."""
-    if not hasattr(pyro.infer.autoguide.utils, "deep_getattr"):
-        pyro.infer.autoguide.utils.deep_getattr = lambda obj, name: operator.attrgetter(name)(obj)
 
 
 def signatures(genes: int, types: int, rng: np.random.Generator) -> pd.DataFrame:

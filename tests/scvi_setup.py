@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import logging
-import operator
 
 import numpy as np
-import pyro.infer.autoguide.utils
 import torch
 from scvi.data import synthetic_iid
 from scvi.model.base import PyroSampleMixin as TheirMixin
 
 import scvi
 from pyro_posterior.kept import kept_parameters
+from pyro_posterior.saved import allow_cell2location
 
-# cell2location 0.1.5 imports a function that pyro 1.9.2 no longer has.
-if not hasattr(pyro.infer.autoguide.utils, "deep_getattr"):
-    pyro.infer.autoguide.utils.deep_getattr = lambda obj, name: operator.attrgetter(name)(obj)
+allow_cell2location()
 
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 scvi.settings.verbosity = logging.ERROR

@@ -97,7 +97,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> None:
     """Draw from the posterior and keep the result."""
-    from pyro_posterior.targets import find_function
+    from pyro_posterior.functions import find_function
 
     if getattr(options, "store", None) is None and options.report is None:
         raise RequestError("give --store FOLDER, --report FILE or both, so that the result is kept")
@@ -338,7 +338,7 @@ def _device(text: str) -> int | str:
 
 
 def _summary(text: str) -> tuple[str, Callable[..., Any]]:
-    from pyro_posterior.targets import find_function
+    from pyro_posterior.functions import find_function
 
     name, equals, function = text.partition("=")
     if not equals or not name:

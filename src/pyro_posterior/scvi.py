@@ -12,8 +12,9 @@ from pyro_posterior.errors import MissingPackageError, RequestError
 from pyro_posterior.kept import keep_parameters
 from pyro_posterior.mixin import PyroSampleMixin
 from pyro_posterior.posterior import Posterior
+from pyro_posterior.saved import allow_cell2location
 
-__all__ = ["InUse", "keep_parameters", "sample_posterior", "use_in"]
+__all__ = ["InUse", "allow_cell2location", "keep_parameters", "sample_posterior", "use_in"]
 
 
 def sample_posterior(trained_model: Any, /, *args: Any, **kwargs: Any) -> Posterior:
