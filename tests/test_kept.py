@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import numpy as np
 import pyro
 import pyro.distributions as dist
@@ -12,7 +10,7 @@ import torch
 from pyro.nn import PyroModule, PyroParam
 
 from pyro_posterior import PyroSampleMixin, sample_posterior
-from pyro_posterior.errors import RequestError
+from pyro_posterior.errors import PosteriorWarning, RequestError
 from pyro_posterior.kept import keep_parameters
 
 
@@ -106,14 +104,13 @@ def test_a_guide_with_nothing_in_its_module_gets_what_was_kept():
     assert first.z() == pytest.approx(10.0)
 
 
-def test_initial_values_are_told(caplog):
+def test_initial_values_are_told():
     """A guide that was never fitted is drawn from, and said to be."""
-    with caplog.at_level(logging.WARNING):
+    with pytest.warns(PosteriorWarning, match="'shift' were never fitted"):
         posterior = sample_posterior(
             Model(), Guide(1.0), torch.zeros(3), num_samples=2, show_progress=False, engine="loop"
         )
     assert float(posterior["post_sample_means"]["z"]) == pytest.approx(1.0)
-    assert "'shift' were never fitted" in caplog.text
 
 
 def test_under_inference_mode():

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import logging
 import shlex
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from pyro_posterior.contracts import Site
-from pyro_posterior.errors import MissingPackageError, PosteriorError, RequestError
+from pyro_posterior.errors import (
+    MissingPackageError,
+    PosteriorError,
+    PosteriorWarning,
+    RequestError,
+)
 from pyro_posterior.labels import full_shape
 from pyro_posterior.posterior import Posterior
 
@@ -58,7 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     _log_to_stderr(options.verbose)
     command: Callable[[argparse.Namespace], None] = options.command
     try:
-        command(options)
+        with warnings.catch_warnings():
+            warnings.showwarning = functools.partial(_show_warning, warnings.showwarning)
+            command(options)
     except KeyboardInterrupt:
         _say(_interrupted(options, argv))
         return INTERRUPTED
@@ -360,6 +369,14 @@ def _log_to_stderr(verbose: bool) -> None:
     logger = logging.getLogger("pyro_posterior")
     logger.handlers = [handler]
     logger.setLevel(logging.INFO if verbose else logging.WARNING)
+
+
+def _show_warning(others: Callable[..., None], message: Any, *place: Any) -> None:
+    """The library's own warnings as a line; there is no line of the user's to point at."""
+    if isinstance(message, PosteriorWarning):
+        _say(f"{PROG}: warning: {message}")
+    else:
+        others(message, *place)
 
 
 def _load(options: argparse.Namespace) -> Any:

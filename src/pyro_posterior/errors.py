@@ -1,4 +1,4 @@
-"""Every error this library raises on purpose; each message says what was found and what to do."""
+"""Every error and warning this library gives on purpose; each message says what was found and what to do."""
 
 from __future__ import annotations
 
@@ -21,6 +21,13 @@ class StoreError(PosteriorError, OSError):
 
 class OutputError(PosteriorError, OSError):
     """A file that was asked for (a report, an export, a picture) cannot be written."""
+
+
+class PosteriorWarning(UserWarning):
+    """The call goes on, but its result is not what a user would take it for; the message says why.
+
+    To make them errors: ``warnings.simplefilter("error", PosteriorWarning)``.
+    """
 
 
 class MissingPackageError(PosteriorError, ImportError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,8 +24,7 @@ from pyro_posterior.session import Place
 from pyro_posterior.sites import SiteTable, read_sites
 from pyro_posterior.stores.digest import identity_of
 from pyro_posterior.stores.earlier import Earlier, earlier_run
-
-logger = logging.getLogger(__name__)
+from pyro_posterior.warn import warn
 
 
 @dataclass(frozen=True)
@@ -146,7 +144,7 @@ def _set_up_guide(guide: Any, first: Minibatch, seed: int) -> None:
     """Autoguides make their parameters on their first call; their random ones follow the seed."""
     messenger = isinstance(guide, AutoMessenger) and not list(guide.parameters())
     if messenger or getattr(guide, "prototype_trace", True) is None:
-        logger.warning(
+        warn(
             "the guide has never been run: it is set up on the first minibatch and its parameters "
             "are the initial ones, not fitted ones"
         )

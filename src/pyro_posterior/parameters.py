@@ -14,6 +14,7 @@ from pyro.nn import PyroModule
 from pyro.params.param_store import param_with_module_name
 
 from pyro_posterior.errors import RequestError
+from pyro_posterior.warn import warn
 
 logger = logging.getLogger(__name__)
 
@@ -139,9 +140,7 @@ def check_fitted(before: set[str], modules: list[torch.nn.Module], *, trained: b
             "trained or loaded in this process since. Load this model again just before, or call "
             "pyro_posterior.scvi.use_in() (or keep_parameters(model)) before the other one comes"
         )
-    logger.warning(
-        "%s were never fitted: pyro.param statements made them from their initial values", names
-    )
+    warn(f"{names} were never fitted: pyro.param statements made them from their initial values")
 
 
 @contextlib.contextmanager

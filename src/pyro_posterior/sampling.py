@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import Any
 
@@ -18,8 +17,7 @@ from pyro_posterior.request import Request, takes_arguments_of
 from pyro_posterior.session import undisturbed
 from pyro_posterior.stores.memory import MemoryStore
 from pyro_posterior.stores.zarr import open_zarr_store
-
-logger = logging.getLogger(__name__)
+from pyro_posterior.warn import warn
 
 
 @takes_arguments_of(Request)
@@ -119,11 +117,9 @@ def finish(job: Job, store: Store, started: float) -> Posterior:
     )
     if finished.nonfinite:
         counts = ", ".join(f"{name!r}: {count}" for name, count in finished.nonfinite.items())
-        logger.warning(
-            "draws that are NaN or infinite, by site: %s (of %d draws of all values); their "
-            "summaries are NaN or infinite too",
-            counts,
-            job.plan.num_samples,
+        warn(
+            f"draws that are NaN or infinite, by site: {counts} (of {job.plan.num_samples} draws "
+            "of all values); their summaries are NaN or infinite too"
         )
     return Posterior(
         finished.results,

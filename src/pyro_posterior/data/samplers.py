@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -20,8 +19,7 @@ from torch.utils.data import (
 )
 
 from pyro_posterior.errors import RequestError
-
-logger = logging.getLogger(__name__)
+from pyro_posterior.warn import warn
 
 _RANDOM = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
 
@@ -41,7 +39,7 @@ def row_numbers(loader: DataLoader[Any]) -> list[Any] | None:
     """
     if isinstance(loader.dataset, IterableDataset):
         if loader.drop_last:
-            logger.warning(
+            warn(
                 "the DataLoader has drop_last=True: observations of a last batch that is not "
                 "full are left out; make it with drop_last=False to have them in the result"
             )
@@ -96,9 +94,8 @@ def _say_what_is_dropped(samplers: list[Any], rows: list[Any]) -> None:
             continue
         left_out = len(source) - sum(len(batch) for batch in rows)
         if left_out > 0:
-            logger.warning(
-                "the DataLoader has drop_last=True: its last %d observations are left out; make "
-                "it with drop_last=False to have them in the result",
-                left_out,
+            warn(
+                f"the DataLoader has drop_last=True: its last {left_out} observations are left "
+                "out; make it with drop_last=False to have them in the result"
             )
             return
