@@ -81,6 +81,8 @@ def test_every_option_of_the_function_is_a_flag(capsys):
         "guide",
         "data",
         "coords",  # from a function, in the dict it returns
+        "client",
+        "shard",
     }:
         assert flags.get(name, "--" + name.replace("_", "-")) in text
 

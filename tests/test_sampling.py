@@ -429,3 +429,8 @@ def test_complex_sites_are_refused_unless_the_summaries_can_do_with_them():
         sample(model, model, torch.ones(3))
     means = sample(model, model, torch.ones(3), summary_fun={"means": np.mean})
     assert means["post_sample_means"]["c"] == 3 + 3j
+
+
+def test_data_may_be_a_function_that_opens_them(engine, toy):
+    given = sample(toy.model, toy.guide, toy.data, **_options(engine))
+    assert_same(given, sample(toy.model, toy.guide, lambda: toy.data, **_options(engine)))

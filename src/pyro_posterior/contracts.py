@@ -175,7 +175,7 @@ class Store(Protocol):
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None: ...
 
     def missing(self) -> frozenset[int]:
-        """Numbers of the segments that are still to be written."""
+        """Numbers of the segments that are still to be written by anyone, as of now."""
         ...
 
     def write(self, result: SegmentResult) -> None:

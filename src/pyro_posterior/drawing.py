@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -47,24 +48,27 @@ def draw_segments(
                 for site in job.plan.sites
                 if (0 in numbers if site.batch_axis is None else numbers - {0})
             ]
-            for part in job.program.parts(minibatch, sites):
-                block = draw_block(
-                    part,
-                    job.plan.num_samples,
-                    pool,
-                    functools.partial(_values, job, part.sites, minibatch.index, progressed),
-                )
-                _check_rows(job, block, part.sites, minibatch.index)
-                for site in part.sites:
-                    draws = block.pop(site.name)
-                    for one, first, behind in takers:
-                        if (site.batch_axis is None) == (one.segment.number == 0):
-                            one.take(job, site, draws, first, behind)
-                    del draws
+            with _naming(minibatch.index):
+                for part in job.program.parts(minibatch, sites):
+                    tell = functools.partial(_tell, job, part.sites, minibatch.index, progressed)
+                    block = draw_block(part, job.plan.num_samples, pool, tell)
+                    _check_rows(job, block, part.sites, minibatch.index)
+                    for site in part.sites:
+                        draws = block.pop(site.name)
+                        for one, first, behind in takers:
+                            if (site.batch_axis is None) == (one.segment.number == 0):
+                                one.take(job, site, draws, first, behind)
+                        del draws
             for one, first, behind in takers:
                 one.passed(job.program.tier, behind - first)
             while begun and begun[0].whole:
                 yield begun.pop(0).result()
+
+
+def values_of(job: Job, segment: Segment) -> int:
+    """Number of values in all draws of a segment."""
+    shapes = [site.full_shape(segment.length) for site in job.sites_of(segment)]
+    return job.plan.num_samples * sum(math.prod(shape) for shape in shapes)
 
 
 @dataclass
@@ -121,7 +125,17 @@ class _Begun:
         return SegmentResult(self.segment, self.results, self.nonfinite, tuple(self.tiers))
 
 
-def _values(
+@contextlib.contextmanager
+def _naming(index: int) -> Iterator[None]:
+    """Say in which minibatch an error came."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"while drawing minibatch {index} (counted from 0)")
+        raise
+
+
+def _tell(
     job: Job, sites: Sequence[Site], index: int, progressed: Callable[[int], object], draws: int
 ) -> None:
     size = job.plan.batch_sizes[index]

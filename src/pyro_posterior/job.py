@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +14,7 @@ from pyro.infer.autoguide.effect import AutoMessenger
 from pyro_posterior import settings
 from pyro_posterior.batches import Batches, leading_sizes, open_batches
 from pyro_posterior.contracts import Minibatch, Program, RunPlan, Segment, Site
+from pyro_posterior.data.sources import NoSuchBatch
 from pyro_posterior.errors import RequestError
 from pyro_posterior.joint import JointSampler
 from pyro_posterior.parameters import check_fitted, stored_names
@@ -34,19 +37,24 @@ class Job:
     request: Request
     plan: RunPlan
     batches: Batches
-    first: Minibatch
     program: Program
     summaries: SummaryPlan
     segments: tuple[Segment, ...]
     rows: int  # observations per segment
     identity: Mapping[str, str]  # digests of all that fixes the numbers beside the plan, by part
 
+    @property
+    def digest(self) -> str:
+        """Short words for what is drawn and how it is cut: equal wherever the same job is made."""
+        words = repr((self.plan, self.segments, sorted(self.identity.items())))
+        return hashlib.blake2b(words.encode(), digest_size=16).hexdigest()
+
     def sites_of(self, segment: Segment) -> tuple[Site, ...]:
         """The sites that a segment holds, in the model's order."""
         return self.plan.local_sites if segment.number else self.plan.global_sites
 
     def minibatches(self, wanted: Sequence[int]) -> Iterator[Minibatch]:
-        """The minibatches of these numbers, which increase, in one pass over the data.
+        """The minibatches of these numbers, which increase.
 
         Raises
         ------
@@ -54,29 +62,33 @@ class Job:
             There are fewer or more minibatches than there were when the job was made.
         """
         planned = len(self.plan.batch_sizes)
-        if not wanted or planned == 1 or list(wanted) == [0]:
-            yield from (self.first for _ in wanted)
-            return
-        given, missing = 0, set(wanted)
-        for minibatch in self.batches:
-            given += 1
-            if given > planned:
-                break
-            if minibatch.index in missing:
-                yield minibatch
-        if given != planned:
-            raise RequestError(
-                f"data gave {'more' if given > planned else given} minibatches when drawing where "
-                f"it had given {planned}: every pass over it must give the same batches"
-            )
+        for index in wanted:
+            try:
+                yield self.batches.get(index)
+            except NoSuchBatch:
+                raise RequestError(
+                    f"data gave {index} minibatches when drawing where it had given {planned}: "
+                    "every pass over it must give the same batches"
+                ) from None
+        if self.batches.count is None and wanted and wanted[-1] == planned - 1 > 0:
+            with suppress(NoSuchBatch):
+                self.batches.get(planned)
+                raise RequestError(
+                    f"data gave more minibatches when drawing than the {planned} it had given: "
+                    "every pass over it must give the same batches"
+                )
 
 
-def prepare(request: Request, place: Place) -> Job:
-    """Read data, model and guide once, and fix everything that the numbers depend on."""
+def prepare(request: Request, place: Place, *, identified: bool = False) -> Job:
+    """Read data, model and guide once, and fix everything that the numbers depend on.
+
+    ``identified`` asks for digests of all of it, which stores and other machines compare.
+    """
+    identified = identified or request.store is not None or request.client is not None
     earlier = None if request.overwrite else earlier_run(request.store)
     seed = _seed(request, earlier)
     summaries = plan_summaries(request.summary_fun)
-    batches = open_batches(request.data, request.batch_size, request.to_args, place.device)
+    batches = open_batches(_opened(request.data), request.batch_size, request.to_args, place.device)
     first, second = batches.first_two()
     stored = stored_names()
     _set_up_guide(request.guide, first, seed)
@@ -114,22 +126,28 @@ def prepare(request: Request, place: Place) -> Job:
         engine=program.tier,
     )
     identity: Mapping[str, str] = {}
-    if request.store is not None:
+    digests: list[str] = []
+    if identified:
         identity = identity_of(
             sampler, place.modules, (first, last), place.device, request.summary_fun
         )
+        digests = [batches.digest(index) for index in range(len(sizes))]
     rows = earlier.segment_rows if earlier else segment_rows(plan)
     return Job(
         request=request,
         plan=plan,
         batches=batches,
-        first=first,
         program=program,
         summaries=summaries,
-        segments=cut(plan, rows),
+        segments=cut(plan, rows, digests),
         rows=rows,
         identity=identity,
     )
+
+
+def _opened(data: Any) -> Any:
+    """Data as they are, or what a function without arguments opens."""
+    return data() if callable(data) and not hasattr(data, "__iter__") else data
 
 
 def _seed(request: Request, earlier: Earlier | None) -> int:

@@ -29,6 +29,9 @@ class Posterior(dict[str, dict[str, np.ndarray]]):
         Seconds taken and versions of the packages used.
     coords
         Labels by dimension, such as ``{"obs": cell names}``, used by exports.
+    unfinished
+        What is still missing where this is the result of one share (``shard=``) of a run that
+        others have not finished; there are no results then. Empty otherwise.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class Posterior(dict[str, dict[str, np.ndarray]]):
         program: str = "",
         info: Mapping[str, Any] | None = None,
         coords: Mapping[str, Any] | None = None,
+        unfinished: str = "",
     ) -> None:
         super().__init__(results)
         self.plan = plan
@@ -47,6 +51,7 @@ class Posterior(dict[str, dict[str, np.ndarray]]):
         self.program = program
         self.info = dict(info or {})
         self.coords = dict(coords or {})
+        self.unfinished = unfinished
 
     @classmethod
     def open(cls, path: str | Path) -> Posterior:
@@ -91,6 +96,8 @@ class Posterior(dict[str, dict[str, np.ndarray]]):
 
     def __repr__(self) -> str:
         plan = self.plan
+        if self.unfinished:
+            return f"Posterior without results yet: {self.unfinished}"
         head = (
             f"Posterior of {plan.num_obs} observations, {plan.num_samples} draws, "
             f"seed {plan.seed}, engine {plan.engine}"

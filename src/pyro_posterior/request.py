@@ -7,7 +7,7 @@ import numbers
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, ParamSpec, TypeVar
+from typing import Any, ClassVar, Literal, ParamSpec, TypeVar
 
 import torch
 
@@ -48,6 +48,8 @@ class Request:
     overwrite: bool = False
     show_progress: bool = True
     coords: Mapping[str, Any] | None = None
+    client: Any = None
+    shard: tuple[int, int] | Literal["auto"] | None = None
 
     #: Sites that the guide lacks are drawn from the model without a word; a host may say so.
     model_draws: ClassVar[bool] = False
@@ -66,6 +68,17 @@ class Request:
         if self.engine not in ("auto", "sliced", "loop"):
             raise RequestError(
                 f"engine={self.engine!r} is unknown: choose 'auto', 'sliced' or 'loop'"
+            )
+        if self.shard is not None and self.store is None:
+            raise RequestError(
+                f"shard={self.shard!r} needs store=, a folder that all shares write to"
+            )
+        if self.shard is not None and self.client is not None:
+            raise RequestError("shard= and client= both divide the work: give one of them")
+        if self.shard is not None and self.overwrite:
+            raise RequestError(
+                "overwrite=True would let every share remove what the others wrote: remove the "
+                "store first, or give another path"
             )
 
 

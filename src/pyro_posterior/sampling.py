@@ -10,7 +10,9 @@ import pyro
 import torch
 
 from pyro_posterior.contracts import Store
-from pyro_posterior.executors.here import execute
+from pyro_posterior.errors import MissingPackageError
+from pyro_posterior.executors import here
+from pyro_posterior.executors.shards import resolve_shard, share
 from pyro_posterior.job import Job, prepare
 from pyro_posterior.posterior import Posterior
 from pyro_posterior.request import Request, takes_arguments_of
@@ -30,7 +32,7 @@ def sample_posterior(*args: Any, **kwargs: Any) -> Posterior:
         Pyro model and its fitted guide, called with the same arguments.
     data
         A tensor, or a tuple or dict of tensors (full data), or any re-iterable of batches such as
-        a DataLoader that does not shuffle.
+        a DataLoader that does not shuffle; or a function without arguments that opens one of these.
     num_samples
         Number of joint draws.
     return_sites, exclude_sites
@@ -64,6 +66,15 @@ def sample_posterior(*args: Any, **kwargs: Any) -> Posterior:
         Remove what the store holds and start anew.
     show_progress
         Show a progress bar.
+    coords
+        Labels by dimension, such as ``{"cells": names}``, kept in the store and used by exports.
+    client
+        A ``dask.distributed.Client`` whose workers draw; model, guide and data are sent to them
+        once (``data`` may be a function without arguments that opens the data there).
+    shard
+        ``(index, count)``: draw this share of the run, into a ``store`` that all shares write to.
+        "auto": as a SLURM array job or torchrun numbers it. Whoever finishes last gets the result;
+        that of the others is empty, and its ``unfinished`` says what is missing.
 
     Returns
     -------
@@ -95,6 +106,18 @@ def run(request: Request) -> Posterior:
             return finish(job, store, started)
 
 
+def execute(job: Job, store: Store) -> None:
+    """Draw what the store lacks: here, a share of it here, or on other machines."""
+    if job.request.client is None:
+        here.execute(job, store, share(job.segments, resolve_shard(job.request.shard)))
+        return
+    try:
+        from pyro_posterior.executors import dask
+    except ModuleNotFoundError as error:
+        raise MissingPackageError("distributed", "dask", "client=") from error
+    dask.execute(job, store)
+
+
 def open_store(job: Job) -> Store:
     """Where the results of this job live: memory, or the folder asked for."""
     if job.request.store is None:
@@ -111,7 +134,12 @@ def open_store(job: Job) -> Store:
 
 
 def finish(job: Job, store: Store, started: float) -> Posterior:
-    """Take the whole result out of the store, with the record of how it was made."""
+    """Take the whole result out of the store, with the record of how it was made.
+
+    Where other shares still have segments to write, the result is empty and says so.
+    """
+    if store.missing():
+        return Posterior({}, job.plan, coords=job.request.coords, unfinished=store.describe())
     finished = store.finish(
         {"program": job.program.describe(), "info": _info(time.perf_counter() - started)}
     )

@@ -1,28 +1,34 @@
-"""This process draws all that is missing, segment after segment."""
+"""This process draws what is missing, segment after segment."""
 
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from tqdm.auto import tqdm
 
 from pyro_posterior.contracts import Segment, Store
-from pyro_posterior.drawing import draw_segments
+from pyro_posterior.drawing import draw_segments, values_of
 from pyro_posterior.job import Job
 
 logger = logging.getLogger(__name__)
 
 
-def execute(job: Job, store: Store) -> None:
-    """Draw the segments that the store lacks; what ends this early says how to go on."""
+def execute(job: Job, store: Store, segments: Sequence[Segment]) -> None:
+    """Draw those of ``segments`` that the store lacks."""
     missing = store.missing()
-    segments = [segment for segment in job.segments if segment.number in missing]
+    wanted = [segment for segment in segments if segment.number in missing]
+    with keeping_what_is_written(store), progress_bar(job, wanted) as bar:
+        for result in draw_segments(job, wanted, bar.update):
+            store.write(result)
+
+
+@contextmanager
+def keeping_what_is_written(store: Store) -> Iterator[None]:
+    """Whatever ends the run early carries a note on how to go on."""
     try:
-        with _progress_bar(job, segments) as bar:
-            for result in draw_segments(job, segments, bar.update):
-                store.write(result)
+        yield
     except BaseException as error:
         if kept := store.describe():
             logger.warning("interrupted: %s", kept)
@@ -30,15 +36,10 @@ def execute(job: Job, store: Store) -> None:
         raise
 
 
-def _progress_bar(job: Job, segments: Sequence[Segment]) -> tqdm[None]:
+def progress_bar(job: Job, segments: Sequence[Segment]) -> tqdm[None]:
     """Counts values drawn, so that minibatches and sites of all sizes go at one speed."""
-    per_draw = sum(
-        math.prod(site.full_shape(segment.length))
-        for segment in segments
-        for site in job.sites_of(segment)
-    )
     return tqdm(
-        total=per_draw * job.plan.num_samples,
+        total=sum(values_of(job, segment) for segment in segments),
         desc="Sampling posterior",
         unit=" values",
         unit_scale=True,

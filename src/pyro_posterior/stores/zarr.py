@@ -132,7 +132,9 @@ class ZarrStore:
         self._behind.close()
 
     def missing(self) -> frozenset[int]:
-        """Numbers of the segments that are still to be written."""
+        """Numbers of the segments that are still to be written, whoever wrote the others."""
+        self._behind.wait()
+        self._marks = read_marks(self.path, self._segments)
         return frozenset(number for number in self._numbers if not self._marks[number])
 
     def describe(self) -> str:

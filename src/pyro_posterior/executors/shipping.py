@@ -1,0 +1,122 @@
+"""A job in another process: the request travels as bytes, and the job is made again from it there."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pyro
+import torch
+
+from pyro_posterior.errors import MissingPackageError, RequestError
+from pyro_posterior.job import Job, prepare
+from pyro_posterior.session import undisturbed
+
+
+def pack(job: Job) -> bytes:
+    """The job's request with all that it takes from this process: seed and Pyro's parameters.
+
+    Raises
+    ------
+    RequestError
+        Something in it cannot be pickled.
+    """
+    try:
+        import cloudpickle
+    except ModuleNotFoundError as error:
+        raise MissingPackageError("cloudpickle", "dask", "drawing in other processes") from error
+    request = replace(
+        job.request,
+        seed=job.plan.seed,
+        client=None,
+        shard=None,
+        overwrite=False,
+        show_progress=False,
+    )
+    parts = {
+        "model": request.model,
+        "guide": request.guide,
+        "data": request.data,
+        "to_args": request.to_args,
+        "summary_fun": request.summary_fun,
+    }
+    try:
+        return cloudpickle.dumps((request, pyro.get_param_store().get_state()))
+    except Exception as error:
+        for name, value in parts.items():
+            try:
+                cloudpickle.dumps(value)
+            except Exception as reason:
+                raise RequestError(
+                    f"{name} cannot be sent to other processes ({type(reason).__name__}: {reason}): "
+                    "leave out what holds locks, files or connections, or give data= as a function "
+                    "without arguments that opens the data where it is called"
+                ) from error
+        raise
+
+
+class Elsewhere:
+    """A job made again from its bytes, in a process that draws some of its segments."""
+
+    def __init__(self, packed: bytes, digest: str) -> None:
+        import cloudpickle
+
+        self._request, self._state = cloudpickle.loads(packed)
+        self._digest = digest
+        self._job: Job | None = None
+
+    @contextmanager
+    def job(self) -> Iterator[Job]:
+        """The job, prepared on first use, with model and guide in place to be run.
+
+        Raises
+        ------
+        RequestError
+            What was read here is not what was read where the job began.
+        """
+        with pyro.get_param_store().scope(self._state), undisturbed(self._request) as place:
+            if self._job is None:
+                made = prepare(self._request, place, identified=True)
+                if made.digest != self._digest:
+                    raise RequestError(
+                        "model, guide or data are not the same in this process as where the job "
+                        f"began ({made.digest} here, {self._digest} there): they must not depend on "
+                        "files, variables or versions that differ between machines"
+                    )
+                self._job = made
+            yield self._job
+
+
+def versions() -> dict[str, str]:
+    """Versions on which the numbers depend."""
+    return {
+        "torch": torch.__version__,
+        "pyro-ppl": pyro.__version__,
+        "pyro-posterior": importlib.metadata.version("pyro-posterior"),
+    }
+
+
+def check_versions(there: dict[str, dict[str, str]]) -> None:
+    """Raise where another process has other versions than this one.
+
+    Parameters
+    ----------
+    there
+        `versions` by name of the process.
+    """
+    here = versions()
+    for name, found in there.items():
+        other = {key: found.get(key) for key in here if found.get(key) != here[key]}
+        if other:
+            raise RequestError(
+                f"the worker {name} has {_words(other)} where this process has "
+                f"{_words({key: here[key] for key in other})}: install the same versions everywhere, "
+                "or the numbers would depend on who draws them"
+            )
+
+
+def _words(found: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in found.items())
