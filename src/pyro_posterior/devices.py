@@ -59,6 +59,14 @@ def resolve_device(
         ) from error
 
 
+def all_devices(accelerator: Any = "auto") -> tuple[str, ...]:
+    """Names of all devices of an accelerator of this machine; "cpu" alone where there is none."""
+    first = resolve_device(accelerator)
+    if first.type != "cuda":
+        return (str(first),)
+    return tuple(f"cuda:{index}" for index in range(torch.cuda.device_count()))
+
+
 def _index(device: Any) -> int | str | None:
     """A device's index or "auto"; None for a device by name."""
     if isinstance(device, torch.device):

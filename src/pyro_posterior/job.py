@@ -84,7 +84,7 @@ def prepare(request: Request, place: Place, *, identified: bool = False) -> Job:
 
     ``identified`` asks for digests of all of it, which stores and other machines compare.
     """
-    identified = identified or request.store is not None or request.client is not None
+    identified = identified or request.store is not None or request.is_divided
     earlier = None if request.overwrite else earlier_run(request.store)
     seed = _seed(request, earlier)
     summaries = plan_summaries(request.summary_fun)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import numbers
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, ParamSpec, TypeVar
@@ -14,6 +14,7 @@ import torch
 from pyro_posterior.batches import check_batch_size
 from pyro_posterior.contracts import Engine, SummaryFunction
 from pyro_posterior.data.arguments import ToArgs
+from pyro_posterior.devices import all_devices
 from pyro_posterior.errors import RequestError
 
 Asked = ParamSpec("Asked")
@@ -38,7 +39,7 @@ class Request:
     to_args: ToArgs | None = None
     batch_size: int | None = None
     accelerator: Any = "auto"
-    device: int | str | torch.device = "auto"
+    device: int | str | torch.device | Sequence[int | str | torch.device] = "auto"
     return_observed: bool = False
     return_samples: bool = False
     summary_fun: Mapping[str, SummaryFunction] | None = None
@@ -65,6 +66,13 @@ class Request:
         if self.seed is not None:
             _check_whole("seed", self.seed)
         check_batch_size(self.batch_size)
+        if not self.devices:
+            raise RequestError("device=[] names no device: give an index, a name, 'all' or 'auto'")
+        if len(self.devices) > 1 and (self.client is not None or self.shard is not None):
+            raise RequestError(
+                f"device={self.device!r} divides the work over devices of this machine, client= and "
+                "shard= over machines: give one of them (workers or shares have one device each)"
+            )
         if self.engine not in ("auto", "sliced", "loop"):
             raise RequestError(
                 f"engine={self.engine!r} is unknown: choose 'auto', 'sliced' or 'loop'"
@@ -80,6 +88,20 @@ class Request:
                 "overwrite=True would let every share remove what the others wrote: remove the "
                 "store first, or give another path"
             )
+
+    @property
+    def is_divided(self) -> bool:
+        """Whether other processes draw parts of it."""
+        return self.client is not None or len(self.devices) > 1
+
+    @property
+    def devices(self) -> tuple[int | str | torch.device, ...]:
+        """The devices asked for, one by one; a process draws on each where there are several."""
+        if self.device == "all":
+            return all_devices(self.accelerator)
+        if isinstance(self.device, list | tuple):
+            return tuple(self.device)
+        return (self.device,)  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)

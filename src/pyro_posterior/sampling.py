@@ -10,15 +10,13 @@ import pyro
 import torch
 
 from pyro_posterior.contracts import Store
-from pyro_posterior.errors import MissingPackageError
-from pyro_posterior.executors import here
+from pyro_posterior.executors import here, processes, workers
 from pyro_posterior.executors.shards import resolve_shard, share
 from pyro_posterior.job import Job, prepare
 from pyro_posterior.posterior import Posterior
 from pyro_posterior.request import Request, takes_arguments_of
 from pyro_posterior.session import undisturbed
-from pyro_posterior.stores.memory import MemoryStore
-from pyro_posterior.stores.zarr import open_zarr_store
+from pyro_posterior.stores.opening import open_store
 from pyro_posterior.warn import warn
 
 
@@ -46,7 +44,7 @@ def sample_posterior(*args: Any, **kwargs: Any) -> Posterior:
         Observations per minibatch of full data, cut along the first axis; None: all at once.
     accelerator, device
         As in lightning: "auto", "cpu", "gpu", "cuda", "mps", "tpu" or an ``Accelerator``; the
-        device by index or name.
+        device by index or name. "all", or a list such as ``[0, 1]``: a process on each draws.
     return_observed
         Also return observed sites, with the values they have in the run.
     return_samples
@@ -107,30 +105,13 @@ def run(request: Request) -> Posterior:
 
 
 def execute(job: Job, store: Store) -> None:
-    """Draw what the store lacks: here, a share of it here, or on other machines."""
-    if job.request.client is None:
+    """Draw what the store lacks: here, a share of it here, on several devices or other machines."""
+    if job.request.client is not None:
+        workers.load().execute(job, store)
+    elif len(devices := job.request.devices) > 1:
+        processes.execute(job, store, devices)
+    else:
         here.execute(job, store, share(job.segments, resolve_shard(job.request.shard)))
-        return
-    try:
-        from pyro_posterior.executors import dask
-    except ModuleNotFoundError as error:
-        raise MissingPackageError("distributed", "dask", "client=") from error
-    dask.execute(job, store)
-
-
-def open_store(job: Job) -> Store:
-    """Where the results of this job live: memory, or the folder asked for."""
-    if job.request.store is None:
-        return MemoryStore(job.plan, job.segments)
-    return open_zarr_store(
-        job.request.store,
-        job.plan,
-        job.segments,
-        job.rows,
-        job.identity,
-        coords=job.request.coords,
-        overwrite=job.request.overwrite,
-    )
 
 
 def finish(job: Job, store: Store, started: float) -> Posterior:

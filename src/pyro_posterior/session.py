@@ -25,7 +25,7 @@ class Place:
 @contextmanager
 def undisturbed(request: Request) -> Iterator[Place]:
     """Guide and model as a call needs them, and all of the caller's as it was afterwards."""
-    device = resolve_device(request.accelerator, request.device)
+    device = resolve_device(request.accelerator, request.devices[0])
     modules = modules_of(request.model, request.guide)
     with ExitStack() as stack:
         # Under the caller's inference mode operations would come composite, dropout for one.

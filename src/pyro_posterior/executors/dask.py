@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from distributed import Client, WorkerPlugin, as_completed
 
-from pyro_posterior.contracts import Segment, SegmentResult, Store
-from pyro_posterior.drawing import draw_segments, values_of
+from pyro_posterior.contracts import Segment, Store
+from pyro_posterior.drawing import values_of
 from pyro_posterior.errors import RequestError
 from pyro_posterior.executors.here import keeping_what_is_written, progress_bar
-from pyro_posterior.executors.shipping import Elsewhere, check_versions, pack, versions
+from pyro_posterior.executors.shipping import Drawn, Elsewhere, check_versions, draw, pack, versions
 from pyro_posterior.job import Job
 from pyro_posterior.segments import site_bytes
 
@@ -56,13 +54,6 @@ class Shipment(WorkerPlugin):
         """Forget the job."""
         _packed.pop(self._digest, None)
         _jobs.pop(self._digest, None)
-
-
-@dataclass(frozen=True)
-class _Drawn:
-    numbers: tuple[int, ...]
-    results: list[SegmentResult]  # empty where they went to the store
-    seconds: float
 
 
 def execute(job: Job, store: Store) -> None:
@@ -144,31 +135,11 @@ def _reason(found: Any) -> BaseException:
     return found if isinstance(found, BaseException) else found[1]
 
 
-def _draw(digest: str, numbers: tuple[int, ...]) -> _Drawn:
+def _draw(digest: str, numbers: tuple[int, ...]) -> Drawn:
     """One task: runs in a worker, which makes the job when its first task comes."""
-    from pyro_posterior.sampling import open_store
-
     if digest not in _jobs:
         _jobs[digest] = Elsewhere(_packed[digest], digest)
-    started = time.perf_counter()
-    with _jobs[digest].job() as job:
-        prepared = time.perf_counter()
-        segments = [segment for segment in job.segments if segment.number in numbers]
-        found = draw_segments(job, segments)
-        path = job.request.store
-        if path is None:
-            results = list(found)
-        else:
-            results = []
-            if not os.path.isdir(path):
-                raise RequestError(
-                    f"store={str(path)!r} is not there on the machine of a worker: give a path "
-                    "that all machines share"
-                )
-            with open_store(job) as store:
-                for result in found:
-                    store.write(result)
-        return _Drawn(numbers, results, time.perf_counter() - max(started, prepared))
+    return draw(_jobs[digest], numbers)
 
 
 def _check(client: Client, job: Job) -> None:

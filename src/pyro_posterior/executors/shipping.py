@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Iterator
+import os
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyro
 import torch
 
+from pyro_posterior.contracts import SegmentResult
+from pyro_posterior.drawing import draw_segments
 from pyro_posterior.errors import MissingPackageError, RequestError
 from pyro_posterior.job import Job, prepare
 from pyro_posterior.session import undisturbed
+from pyro_posterior.stores.opening import open_store
 
 
-def pack(job: Job) -> bytes:
+def pack(job: Job, **changed: Any) -> bytes:
     """The job's request with all that it takes from this process: seed and Pyro's parameters.
+
+    ``changed`` are fields of the request that are others there.
 
     Raises
     ------
@@ -35,6 +42,7 @@ def pack(job: Job) -> bytes:
         shard=None,
         overwrite=False,
         show_progress=False,
+        **changed,
     )
     parts = {
         "model": request.model,
@@ -88,6 +96,33 @@ class Elsewhere:
                     )
                 self._job = made
             yield self._job
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What one task gave."""
+
+    numbers: tuple[int, ...]  # of its segments
+    results: list[SegmentResult]  # empty where they went to the store
+    seconds: float  # for drawing and writing
+
+
+def draw(elsewhere: Elsewhere, numbers: Sequence[int]) -> Drawn:
+    """Draw segments of a job in another process than the one it began in."""
+    with elsewhere.job() as job:
+        started = time.perf_counter()
+        found = draw_segments(job, [s for s in job.segments if s.number in numbers])
+        if job.request.store is None:
+            return Drawn(tuple(numbers), list(found), time.perf_counter() - started)
+        if not os.path.isdir(job.request.store):
+            raise RequestError(
+                f"store={str(job.request.store)!r} is not there where a worker runs: give a path "
+                "that all machines share"
+            )
+        with open_store(job) as store:
+            for result in found:
+                store.write(result)
+        return Drawn(tuple(numbers), [], time.perf_counter() - started)
 
 
 def versions() -> dict[str, str]:

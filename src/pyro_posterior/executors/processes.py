@@ -1,0 +1,69 @@
+"""Several devices of this machine: a process on each draws segments of one job."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+import torch
+
+from pyro_posterior.contracts import Store
+from pyro_posterior.drawing import values_of
+from pyro_posterior.errors import PosteriorError
+from pyro_posterior.executors.here import keeping_what_is_written, progress_bar
+from pyro_posterior.executors.shipping import Drawn, Elsewhere, draw, pack
+from pyro_posterior.job import Job
+
+_mine: list[Elsewhere] = []
+
+
+class ProcessDied(PosteriorError, RuntimeError):
+    """A process that drew on one of several devices ended before its work was done."""
+
+
+def execute(job: Job, store: Store, devices: Sequence[Any]) -> None:
+    """Draw what the store lacks, each device taking the next segment as it becomes free.
+
+    The processes are new ones (a script that calls this needs ``if __name__ == "__main__":``).
+    """
+    missing = store.missing()
+    segments = [segment for segment in job.segments if segment.number in missing]
+    if not segments:
+        return
+    context = multiprocessing.get_context("spawn")
+    waiting = context.SimpleQueue()
+    for device in devices:
+        waiting.put(pack(job, device=device))
+    threads = max(1, torch.get_num_threads() // len(devices))
+    with (
+        keeping_what_is_written(store),
+        progress_bar(job, segments) as bar,
+        ProcessPoolExecutor(len(devices), context, _begin, (waiting, job.digest, threads)) as pool,
+    ):
+        running = {pool.submit(_draw, segment.number): segment for segment in segments}
+        try:
+            for future in as_completed(running):
+                for result in future.result().results:
+                    store.write(result)
+                bar.update(values_of(job, running.pop(future)))
+        except BrokenProcessPool as error:
+            raise ProcessDied(
+                "a process that drew on one of the devices ended by itself, often because memory "
+                "ran out: use fewer devices or smaller minibatches"
+            ) from error
+        finally:
+            for future in running:
+                future.cancel()
+
+
+def _begin(waiting: Any, digest: str, threads: int) -> None:
+    """What each process does first: take one device's request."""
+    torch.set_num_threads(threads)
+    _mine.append(Elsewhere(waiting.get(), digest))
+
+
+def _draw(number: int) -> Drawn:
+    return draw(_mine[0], (number,))

@@ -1,0 +1,61 @@
+"""A process on each of several devices gives the numbers of one."""
+
+from __future__ import annotations
+
+import pytest
+
+from pyro_posterior.devices import all_devices
+from pyro_posterior.errors import RequestError
+from store_helpers import assert_same_bytes, run
+from toy_models import ConjugateNormal, assert_same
+
+pytest.importorskip("cloudpickle")
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_numbers_of_one(tmp_path):
+    toy = ConjugateNormal(40)
+    options = {"batch_size": 4, "accelerator": "cpu"}
+    here = run(toy, toy.data, device="cpu", store=tmp_path / "one.zarr", **options)
+    assert_same(here, run(toy, toy.data, device=["cpu", "cpu"], **options))
+    run(toy, toy.data, device=["cpu", "cpu"], store=tmp_path / "two.zarr", **options)
+    assert_same_bytes(tmp_path / "one.zarr", tmp_path / "two.zarr")
+
+
+@pytest.mark.slow
+def test_an_error_in_one_process_is_the_models_own():
+    toy = ConjugateNormal(8)
+
+    def model(y, index):
+        if int(index[0]) == 4:
+            raise ZeroDivisionError("four")
+        return toy.model(y, index)
+
+    class Broken:
+        guide = toy.guide
+
+    Broken.model = staticmethod(model)
+    with pytest.raises(ZeroDivisionError, match="four") as caught:
+        run(Broken, toy.data, device=["cpu", "cpu"], batch_size=2, obs_plate="obs")
+    assert "minibatch 2" in "".join(caught.value.__notes__)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"device": []}, "names no device"),
+        ({"device": ["cpu", "cpu"], "shard": (0, 2), "store": "s"}, "give one of them"),
+    ],
+)
+def test_what_does_not_go_together(options, message):
+    toy = ConjugateNormal(4)
+    with pytest.raises(RequestError, match=message):
+        run(toy, toy.data, **options)
+
+
+def test_all_devices_are_there():
+    import torch
+
+    found = all_devices()
+    assert len(found) == max(1, torch.cuda.device_count())
+    assert all_devices("cpu") == ("cpu",)
