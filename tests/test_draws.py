@@ -27,7 +27,7 @@ class Counting:
         self.threads = set()
 
     def part(self):
-        return Part(SITES, self.chunk, self.draw)
+        return Part(SITES, self.chunk, self.draw, "counting", fixed=frozenset({"constant"}))
 
     def draw(self, draws):
         if self.slow:
@@ -46,7 +46,7 @@ class Counting:
 def test_every_draw_is_in_its_place(num_samples, workers, chunk):
     program, done = Counting(chunk, workers, slow=workers > 1), []
     with workers_of(program) as pool:
-        block = draw_block(program.part(), num_samples, pool, done.append)
+        block, _ = draw_block(program.part(), num_samples, pool, done.append)
     expected = torch.arange(num_samples).float()[:, None].expand(-1, 2)
     assert torch.equal(block["number"], expected)
     assert torch.equal(block["constant"], torch.ones(num_samples, 3))
@@ -56,7 +56,7 @@ def test_every_draw_is_in_its_place(num_samples, workers, chunk):
 
 def test_values_that_no_draw_enters_are_not_copied():
     with workers_of(Counting(8)) as pool:
-        block = draw_block(Counting(8).part(), 40, pool, lambda _: None)
+        block, _ = draw_block(Counting(8).part(), 40, pool, lambda _: None)
     assert block["constant"].stride(0) == 0
 
 

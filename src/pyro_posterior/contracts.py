@@ -104,8 +104,11 @@ class Part:
     """Sites that are drawn together. ``part.draw(range(0, 8))`` is a `Block` of 8 draws."""
 
     sites: tuple[Site, ...]
-    chunk: int  # draws per call that suit it, a multiple of the slab
+    chunk: int  # draws per call
     draw: Callable[[range], Block]  # of a range of draw numbers that begins on a whole chunk
+    tier: str  # "batched slice", "unbatched slice" or "loop"
+    fixed: frozenset[str] = frozenset()  # sites that no draw enters, the same in all of them
+    instead: Part | None = None  # what draws them where ``draw`` cannot
 
 
 class Program(Protocol):
@@ -113,7 +116,7 @@ class Program(Protocol):
 
     @property
     def tier(self) -> str:
-        """What is really run: "batched slice", "unbatched slice" or "loop"."""
+        """What draws the first minibatch; every part says its own."""
         ...
 
     @property

@@ -51,16 +51,16 @@ def draw_segments(
             with _naming(minibatch.index):
                 for part in job.program.parts(minibatch, sites):
                     tell = functools.partial(_tell, job, part.sites, minibatch.index, progressed)
-                    block = draw_block(part, job.plan.num_samples, pool, tell)
+                    block, tier = draw_block(part, job.plan.num_samples, pool, tell)
                     _check_rows(job, block, part.sites, minibatch.index)
                     for site in part.sites:
                         draws = block.pop(site.name)
                         for one, first, behind in takers:
                             if (site.batch_axis is None) == (one.segment.number == 0):
-                                one.take(job, site, draws, first, behind)
+                                one.take(job, site, draws, first, behind, tier)
                         del draws
             for one, first, behind in takers:
-                one.passed(job.program.tier, behind - first)
+                one.passed(behind - first)
             while begun and begun[0].whole:
                 yield begun.pop(0).result()
 
@@ -86,8 +86,12 @@ class _Begun:
     def whole(self) -> bool:
         return self.pieces == len(self.segment.pieces)
 
-    def take(self, job: Job, site: Site, draws: torch.Tensor, first: int, behind: int) -> None:
-        """Reduce rows ``first .. behind`` of a minibatch's draws of one site."""
+    def take(
+        self, job: Job, site: Site, draws: torch.Tensor, first: int, behind: int, tier: str
+    ) -> None:
+        """Reduce rows ``first .. behind`` of a minibatch's draws of one site, made in ``tier``."""
+        if tier not in self.tiers:
+            self.tiers.append(tier)
         length = None if site.batch_axis is None else self.segment.length
         if length is not None:
             draws = draws[site.at(draws.ndim, first, behind)]
@@ -97,7 +101,8 @@ class _Begun:
         if job.plan.return_samples:
             host = draws.cpu()  # NumPy has no bfloat16
             host = host.float() if host.dtype == torch.bfloat16 else host
-            self._put(site, "posterior_samples", host.numpy(), behind - first)
+            drawn = np.ascontiguousarray(host.numpy())  # fixed values have one row, seen by all
+            self._put(site, "posterior_samples", drawn, behind - first)
         if summarised.nonfinite:
             tally = self.nonfinite.get(site.name, 0)
             self.nonfinite[site.name] = tally + summarised.nonfinite
@@ -114,12 +119,10 @@ class _Begun:
         whole = held[site.name]
         whole[site.at(whole.ndim, self.filled, self.filled + rows)] = piece
 
-    def passed(self, tier: str, rows: int) -> None:
+    def passed(self, rows: int) -> None:
         """All that one minibatch has for this segment has been taken."""
         self.pieces += 1
         self.filled += rows
-        if tier not in self.tiers:
-            self.tiers.append(tier)
 
     def result(self) -> SegmentResult:
         return SegmentResult(self.segment, self.results, self.nonfinite, tuple(self.tiers))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,6 +11,9 @@ import numpy as np
 import torch
 
 from pyro_posterior.contracts import Block, Part, Program
+from pyro_posterior.errors import CannotSliceError
+
+logger = logging.getLogger(__name__)
 
 
 def chunks(num_samples: int, chunk: int) -> list[range]:
@@ -37,47 +41,70 @@ def draw_block(
     num_samples: int,
     pool: ThreadPoolExecutor | None,
     progressed: Callable[[int], None],
-) -> Block:
-    """``num_samples`` joint draws of one part.
+) -> tuple[Block, str]:
+    """``num_samples`` joint draws of one part, in memory of their own, and the tier they come from.
 
-    ``progressed`` is called with the number of draws of every chunk done. Values that no draw
-    enters come back expanded along the draw axis, without copies.
+    ``progressed`` is called with the number of draws of every chunk done. Sites that no draw
+    enters (``part.fixed``) come back expanded along the draw axis, one row for all draws.
+
+    Raises
+    ------
+    CannotSliceError
+        The part cannot be drawn as it was meant to be, and there is nothing else to draw it.
     """
+    done = 0
 
-    def draw(draws: range) -> Block:  # a guide may return its parameters as they are
-        return {name: value.detach() for name, value in part.draw(draws).items()}
+    def told(draws: int) -> None:
+        nonlocal done
+        done += draws
+        progressed(draws)
 
+    try:
+        return _drawn(part, num_samples, pool, told), part.tier
+    except CannotSliceError as reason:
+        if part.instead is None:
+            raise
+        names = ", ".join(site.name for site in part.sites)
+        logger.info("drawing %s anew with the %s: %s", names, part.instead.tier, reason)
+    progressed(-done)
+    return draw_block(part.instead, num_samples, pool, progressed)
+
+
+def _drawn(
+    part: Part,
+    num_samples: int,
+    pool: ThreadPoolExecutor | None,
+    progressed: Callable[[int], None],
+) -> Block:
     ranges = chunks(num_samples, part.chunk)
-    first = draw(ranges[0])
-    progressed(len(ranges[0]))
-    if len(ranges) == 1:
-        return first
-    block = {name: _room_for(value, num_samples) for name, value in first.items()}
+    first = part.draw(ranges[0])
+    block = {
+        name: _one_for_all(value, num_samples)
+        if name in part.fixed
+        else _room_for(value, num_samples)
+        for name, value in first.items()
+    }
 
-    def fill(draws: range) -> int:
-        for name, value in draw(draws).items():
-            if not _is_constant(block[name]):
-                block[name][draws.start : draws.stop] = value
+    def put(draws: range, found: Block) -> int:
+        for name, value in found.items():
+            if name not in part.fixed:
+                block[name][draws.start : draws.stop] = value.detach()
         return len(draws)
 
-    for name, value in first.items():
-        if not _is_constant(block[name]):
-            block[name][: len(ranges[0])] = value
+    progressed(put(ranges[0], first))
     del first
-    for done in (pool.map if pool else map)(fill, ranges[1:]):
-        progressed(done)
+    for count in (pool.map if pool else map)(lambda each: put(each, part.draw(each)), ranges[1:]):
+        progressed(count)
     return block
 
 
-def _is_constant(value: torch.Tensor) -> bool:
-    return value.shape[0] > 1 and value.stride(0) == 0
+def _one_for_all(value: torch.Tensor, num_samples: int) -> torch.Tensor:
+    return value[:1].detach().clone().expand(num_samples, *value.shape[1:])
 
 
 def _room_for(value: torch.Tensor, num_samples: int) -> torch.Tensor:
     shape = (num_samples, *value.shape[1:])
-    if _is_constant(value):
-        return value[:1].expand(shape)
     if value.device.type == "cpu" and value.dtype != torch.bfloat16:
         # NumPy asks the kernel for huge pages, which are several times faster to touch at first.
-        return torch.from_numpy(np.empty(shape, value[:0].numpy().dtype))
+        return torch.from_numpy(np.empty(shape, value[:0].detach().numpy().dtype))
     return torch.empty(shape, dtype=value.dtype, device=value.device)

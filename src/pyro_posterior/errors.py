@@ -15,6 +15,10 @@ class CannotSliceError(PosteriorError, RuntimeError):
     """The sliced program cannot reproduce this model; ``engine="auto"`` uses the loop instead."""
 
 
+class MemoryRanOutError(PosteriorError, MemoryError):
+    """There was not enough memory; the message says for what, and what to make smaller."""
+
+
 class StoreError(PosteriorError, OSError):
     """A store on disk is unreadable, unfinished, of another run, or cannot be written."""
 

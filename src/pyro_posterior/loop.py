@@ -9,7 +9,6 @@ import torch
 
 from pyro_posterior.contracts import Block, Minibatch, Part, Site
 from pyro_posterior.joint import JointSampler
-from pyro_posterior.randomness import SLAB
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class LoopProgram:
                 rows.append({name: value.clone() for name, value in values.items()})
             return {name: torch.stack([row[name] for row in rows]) for name in names}
 
-        return [Part(tuple(sites), SLAB, draw)]
+        return [Part(tuple(sites), 1, draw, self.tier)]
 
     def describe(self) -> str:
         """What is run, for a person to read."""

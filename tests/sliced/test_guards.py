@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -18,10 +17,27 @@ from pyro_posterior.draws import draw_block
 from pyro_posterior.errors import CannotSliceError
 from pyro_posterior.joint import JointSampler
 from pyro_posterior.loop import LoopProgram
+from pyro_posterior.sliced import courses, study
 from pyro_posterior.sliced.program import SlicedProgram, build_sliced
+from pyro_posterior.sliced.record import record
 from toy_models import sample
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def recordings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Draws that are recorded, as they come."""
+    seen: list[int] = []
+
+    def counted(sampler: Any, minibatch: Any, draw: int, *others: Any) -> Any:
+        seen.append(draw)
+        return record(sampler, minibatch, draw, *others)
+
+    monkeypatch.setattr(study, "record", counted)
+    return seen
+
+
 Z = Site("z", "latent", "local", (4,), torch.float32, batch_axis=-1)
 OUT = Site("out", "deterministic", "local", (4,), torch.float32, batch_axis=-1)
 
@@ -53,7 +69,7 @@ def agrees(program: SlicedProgram, model: Callable[..., Any], minibatch: Minibat
     sampler = JointSampler(model, model, 11, "obs")
     block: Block = {}
     for part in program.parts(minibatch, (Z, OUT)):
-        block |= draw_block(part, 8, None, lambda _: None)
+        block |= draw_block(part, 8, None, lambda _: None)[0]
     for row in (0, 3, 7):
         values = sampler.values(minibatch, row, ("z", "out"))
         for name, value in values.items():
@@ -65,24 +81,23 @@ def positive(size: int, seed: int) -> torch.Tensor:
     return torch.rand(size, generator=torch.Generator().manual_seed(seed)) + 0.1
 
 
-def test_one_recording_serves_minibatches_of_one_shape() -> None:
+def test_one_recording_serves_minibatches_of_one_shape(recordings: list[int]) -> None:
     model = with_out(lambda x, z: z * x.sum())
     batches = minibatches(*(positive(4, i) for i in range(6)))
     program = program_of(model, batches)
-    before = program.recordings
-    assert before == 4
+    assert len(recordings) == 4
     assert all(agrees(program, model, batch) for batch in batches)
-    assert program.recordings == before
+    assert len(recordings) == 4
 
 
-def test_another_shape_is_recorded_for_itself() -> None:
+def test_another_shape_is_recorded_for_itself(recordings: list[int]) -> None:
     model = with_out(lambda x, z: z * x.sum())
     batches = minibatches(positive(4, 0), positive(7, 1), positive(4, 2), positive(1, 3))
     program = program_of(model, batches)
     assert all(agrees(program, model, batch) for batch in batches)
-    before = program.recordings
+    before = len(recordings)
     assert agrees(program, model, batches[1])
-    assert program.recordings == before
+    assert len(recordings) == before
 
 
 def test_a_value_read_from_the_data_is_a_guard() -> None:
@@ -93,7 +108,9 @@ def test_a_value_read_from_the_data_is_a_guard() -> None:
     assert "guards" in program.describe()
 
 
-def test_guards_that_differ_while_the_slice_does_not_cost_one_recording_each() -> None:
+def test_guards_that_differ_while_the_slice_does_not_cost_two_recordings_each(
+    recordings: list[int],
+) -> None:
     def value(x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
         for one in x:
             if one > 0.5:  # of no consequence
@@ -103,19 +120,19 @@ def test_guards_that_differ_while_the_slice_does_not_cost_one_recording_each() -
     model = with_out(value)
     batches = minibatches(*(positive(4, i) for i in range(9)))
     program = program_of(model, batches)
-    before = program.recordings
+    before = len(recordings)
     assert all(agrees(program, model, batch) for batch in batches)
-    assert program.recordings - before <= 7
-    assert program.tier == "batched slice"
+    assert len(recordings) - before <= 2 * 7
+    assert tiers(program, batches) == ["batched slice"] * 9
 
 
-def test_minibatches_cut_from_one_tensor_share_a_recording() -> None:
+def test_minibatches_cut_from_one_tensor_share_a_recording(recordings: list[int]) -> None:
     model = with_out(lambda x, z: z * x.sum())
     batches = minibatches(*positive(24, 0).split(4))
     program = program_of(model, batches)
-    before = program.recordings
+    before = len(recordings)
     assert all(agrees(program, model, batch) for batch in batches)
-    assert program.recordings == before
+    assert len(recordings) == before
 
 
 def test_an_offset_that_the_model_reads_is_seen() -> None:
@@ -135,21 +152,56 @@ def test_sizes_that_depend_on_the_data_are_guarded() -> None:
     assert all(agrees(program, model, batch) for batch in batches)
 
 
-@pytest.mark.parametrize("strict", [True, False])
-def test_many_different_slices_end_in_the_loop(
-    strict: bool, caplog: pytest.LogCaptureFixture
+def drawn(program: SlicedProgram, minibatch: Minibatch) -> Block:
+    block: Block = {}
+    for part in program.parts(minibatch, (Z, OUT)):
+        block |= draw_block(part, 20, None, lambda _: None)[0]
+    return block
+
+
+def tiers(program: SlicedProgram, batches: list[Minibatch]) -> list[str]:
+    return [part.tier for batch in batches for part in program.parts(batch, (Z, OUT))]
+
+
+def ways(x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+    """As many ways through the model as there are numbers at the head of a minibatch."""
+    out = z
+    for _ in range(int(x[0])):
+        out = out * 1.1 + x.sum()
+    if int(x[0]) == 9:
+        out = out * float(z[0])  # this one needs the loop
+    if int(x[0]) == 4:
+        out = torch._foreach_mul([out], 2.0)[0]  # this one has no form for many draws
+    return out
+
+
+@pytest.mark.parametrize("most", [1, 16])
+def test_a_minibatch_gets_the_same_bytes_whatever_came_before(
+    most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = with_out(lambda x, z: z * float(x[0]))
-    batches = minibatches(*(positive(4, i) for i in range(9)))
-    program = program_of(model, batches, strict=strict)
-    if strict:
-        with pytest.raises(CannotSliceError, match="different programs"):
-            [program.parts(batch, (Z, OUT)) for batch in batches]
-        return
-    with caplog.at_level(logging.INFO, logger="pyro_posterior"):
-        assert all(agrees(program, model, batch) for batch in batches)
-    lines = [r for r in caplog.records if "with the loop" in r.getMessage()]
-    assert len(lines) == 1
+    monkeypatch.setattr(courses, "MOST_COURSES", most)
+    model = with_out(ways)
+    batches = minibatches(*(torch.tensor([i, 0.5, 0.25, i / 3]) for i in range(12)))
+    program = program_of(model, batches, strict=False)
+    expected = [drawn(program, batch) for batch in batches]
+    kinds = ["batched slice"] * 4 + ["unbatched slice"] + ["batched slice"] * 4 + ["loop"]
+    assert tiers(program, batches) == [*kinds, "batched slice", "batched slice"]
+    orders = (list(range(6, 12)), list(reversed(range(12))), [3, 9, 3, 4, 0, 4, 9, 11, 7])
+    for order in orders:
+        fresh = program_of(model, batches, strict=False)
+        for index in order:
+            for name, values in drawn(fresh, batches[index]).items():
+                assert torch.equal(values, expected[index][name])
+    assert all(agrees(program, model, batch) for batch in batches)
+
+
+def test_only_the_minibatch_that_needs_the_loop_is_refused() -> None:
+    model = with_out(ways)
+    batches = minibatches(*(torch.tensor([i, 0.5, 0.25, i / 3]) for i in (1, 9, 2)))
+    program = program_of(model, batches)
+    assert tiers(program, [batches[0], batches[2]]) == ["batched slice"] * 2
+    with pytest.raises(CannotSliceError, match="depends on a draw"):
+        program.parts(batches[1], (Z, OUT))
 
 
 def test_data_turned_into_numpy_serve_their_own_minibatch_only() -> None:

@@ -53,7 +53,7 @@ def program(function: Callable[..., Any] = model, num_samples: int = 40) -> Slic
 def drawn(prog: SlicedProgram, minibatch: Minibatch, count: int = 40) -> Block:
     block: Block = {}
     for part in prog.parts(minibatch, SITES):
-        block |= draw_block(part, count, None, lambda _: None)
+        block |= draw_block(part, count, None, lambda _: None)[0]
     return block
 
 
@@ -123,7 +123,7 @@ def test_local_sites_alone_are_those_drawn_together_with_globals() -> None:
     prog = program()
     together = drawn(prog, batches()[1])
     (part,) = prog.parts(batches()[1], (Z,))
-    alone = draw_block(part, 40, None, lambda _: None)
+    alone = draw_block(part, 40, None, lambda _: None)[0]
     assert list(alone) == ["z"]
     assert torch.equal(alone["z"], together["z"])
 

@@ -8,9 +8,14 @@ import pytest
 import torch
 from torch import fx
 
-from pyro_posterior.sliced.simplify import LAYOUT, simplify
+from pyro_posterior.sliced.simplify import FORM, MEMORY, simplify
 
 aten = torch.ops.aten
+
+
+def _know(node: fx.Node, shape: tuple[int, ...]) -> None:
+    node.meta[FORM] = (shape, torch.empty(shape).stride(), torch.float32, torch.device("cpu"))
+    node.meta[MEMORY] = id(node)
 
 
 def _graph(
@@ -20,15 +25,15 @@ def _graph(
     graph, root = fx.Graph(), torch.nn.Module()
     inputs = [graph.placeholder(f"in{i}") for i in range(2)]
     for node, shape in zip(inputs, shapes, strict=True):
-        node.meta[LAYOUT] = (shape, torch.float32)
+        _know(node, shape)
     product = graph.call_function(aten.mul.Tensor, tuple(inputs))
     whole = tuple(torch.broadcast_shapes(*shapes))
-    product.meta[LAYOUT] = (whole, torch.float32)
+    _know(product, whole)
     if between:
         graph.call_function(aten.zero_.default, (inputs[0],))
     total = graph.call_function(aten.sum.dim_IntList, (product, dims))
     left = tuple(n for i, n in enumerate(whole) if i not in {d % len(whole) for d in dims})
-    total.meta[LAYOUT] = (left, torch.float32)
+    _know(total, left)
     graph.output(total)
     simplify(graph, exact=exact)
     return fx.GraphModule(root, graph)

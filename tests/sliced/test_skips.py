@@ -15,8 +15,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from pyro_posterior.contracts import Minibatch
 from pyro_posterior.joint import JointSampler
 from pyro_posterior.sliced.record import Record, record
+from pyro_posterior.sliced.same import same_slice
 from pyro_posterior.sliced.skips import Skips
-from pyro_posterior.sliced.slicing import same_slice, slice_record
+from pyro_posterior.sliced.slicing import slice_record
 
 Y = torch.linspace(-1.0, 1.0, 500)
 LARGE = torch.ones(500, 400)

@@ -18,7 +18,8 @@ from pyro_posterior.joint import JointSampler
 from pyro_posterior.sliced.batching import batch_slice
 from pyro_posterior.sliced.graphs import build_graphs
 from pyro_posterior.sliced.record import Record, record
-from pyro_posterior.sliced.slicing import BATCH, DRAW, same_slice, slice_record
+from pyro_posterior.sliced.same import same_slice
+from pyro_posterior.sliced.slicing import BATCH, DRAW, slice_record
 
 Y = torch.linspace(-1.0, 1.0, 5)
 
@@ -165,11 +166,11 @@ def test_another_constant_is_another_slice() -> None:
 def test_every_row_of_a_batched_slice_is_a_draw_of_the_loop() -> None:
     names = ("g", "twice", "data", "fixed", "z")
     graphs = build_graphs(batch_slice(slice_record(recorded(*names), names), [Y], (3, 0, 0), 8))
-    prologue = graphs.prologue(Y)[0]
+    prologue = graphs.prologue(Y)
     for start in (0, 16):
         where = (3, start, 0)
-        glob = graphs.globals(where)[0]
-        body = graphs.body(where, *prologue, *glob)[0]
+        glob = graphs.globals(where)
+        body = graphs.body(where, *prologue, *glob)
         found = {"constant": graphs.constants, "prologue": prologue, "globals": glob, "body": body}
         for row in range(8):
             expected = sampler().values(Minibatch(0, (Y,)), start + row, names)
@@ -198,6 +199,6 @@ def test_without_a_chunk_one_draw_is_made_to_the_last_bit() -> None:
     graphs = build_graphs(batch_slice(slice_record(recorded("z"), ("z",)), [Y], (3, 0, 0), None))
     for draw in (0, 7, 11):
         where = (3, draw, 0)
-        body = graphs.body(where, *graphs.prologue(Y)[0], *graphs.globals(where)[0])[0]
+        body = graphs.body(where, *graphs.prologue(Y), *graphs.globals(where))
         expected = sampler().values(Minibatch(0, (Y,)), draw, ("z",))["z"]
         assert torch.equal(body[graphs.sources["z"][1]], expected)

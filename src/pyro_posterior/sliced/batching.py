@@ -17,13 +17,11 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from pyro_posterior.errors import CannotSliceError
 from pyro_posterior.randomness import PlainMode, draw_many, draw_one
-from pyro_posterior.sliced.slicing import BATCH, DRAW, Slice, is_leak
+from pyro_posterior.sliced.slicing import DRAW, Slice
+from pyro_posterior.sliced.standins import Where
 from pyro_posterior.sliced.tape import Op, Ref, Tape
 
 aten = torch.ops.aten
-
-#: Seed, first draw of the chunk, index of the minibatch: what a random operation needs to know.
-Where = tuple[int, int, int]
 
 
 class RandomOp:
@@ -55,8 +53,7 @@ class Batched:
 
     tape: Tape
     outputs: dict[str, int]
-    drawn: dict[str, bool]  # whether a site's value has a draw axis
-    slow: list[str]  # operations without a batching rule, run draw by draw inside vmap
+    drawn: dict[str, bool]  # whether draws enter a site's value
     chunk: int | None
 
 
@@ -82,23 +79,21 @@ def batch_slice(cut: Slice, inputs: list[torch.Tensor], where: Where, chunk: int
         An operation that depends on draws cannot be batched.
     """
     tape = Tape()
-    slow: list[str] = []
     values: dict[int, Any] = {}
     for number, tensor in zip(cut.tape.inputs, inputs, strict=True):
         tape.add_input(tensor)
         values[number] = tensor
-    last_use = {uid: i for i, op in enumerate(cut.guarded) for uid in op.ins}
+    last_use = {uid: i for i, op in enumerate(cut.ops) for uid in op.ins}
     keep = set(cut.outputs.values())
-    for position, op in enumerate(cut.guarded):
-        if is_leak(op):
-            continue
-        runner = _Runner(cut, tape, values, where, chunk, slow)
+    runner = _Runner(cut, tape, values, where, chunk)
+    for position, op in enumerate(cut.ops):
         try:
             out = runner.run(op)
         except CannotSliceError:
             raise
         except Exception as error:
-            raise CannotSliceError(f"{op.func} cannot be batched over draws: {error}") from error
+            first = str(error).split("\n")[0]
+            raise CannotSliceError(f"{op.func} cannot be batched over draws: {first}") from error
         for uid, value in zip(op.outs, tree_flatten(out)[0], strict=True):
             if uid is not None:
                 values[uid] = value
@@ -108,8 +103,8 @@ def batch_slice(cut: Slice, inputs: list[torch.Tensor], where: Where, chunk: int
     outputs, drawn = {}, {}
     for name, uid in cut.outputs.items():
         outputs[name] = tape.uid(values[uid] if uid in values else cut.tape.leaves[uid])
-        drawn[name] = chunk is not None and bool(cut.level(uid) & DRAW)
-    return Batched(tape, outputs, drawn, slow, chunk)
+        drawn[name] = bool(cut.level(uid) & DRAW)
+    return Batched(tape, outputs, drawn, chunk)
 
 
 @dataclass
@@ -121,7 +116,6 @@ class _Runner:
     values: dict[int, Any]
     where: Where
     chunk: int | None
-    slow: list[str]
 
     def value(self, uid: int) -> torch.Tensor:
         found = self.values.get(uid)
@@ -141,8 +135,6 @@ class _Runner:
 
     def run(self, op: Op) -> Any:
         level = self.cut.level_of(op)
-        if op.read is not None and not any(uid is not None for uid in op.outs):
-            level = BATCH
         if level == 0:
             return op.func(*self.plain(op.args), **self.plain(op.kwargs))
         taping = _Taping(self.tape, level)
@@ -204,13 +196,11 @@ class _Runner:
             return func(*args, **kwargs)
 
         renames = torch.Tag.inplace_view in op.func.tags
-        with taping, warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+        with taping, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an operation without a batching rule, which is slower
             out = torch.vmap(call)(*(fixed[i] for i in over))
             if functional is not None and not renames:
                 self.value(op.writes[0]).copy_(out)
-        if any("performance" in str(w.message) for w in caught):
-            self.slow.append(op.name)
         if op.writes and not renames:
             return self.value(op.writes[0])
         return out

@@ -2,96 +2,79 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
 from pyro_posterior.contracts import Block, Minibatch
 from pyro_posterior.errors import CannotSliceError
-from pyro_posterior.randomness import SLAB
-from pyro_posterior.sliced.graphs import Graphs, guards_hold
+from pyro_posterior.sliced.batching import batch_slice
+from pyro_posterior.sliced.checking import agrees
+from pyro_posterior.sliced.failures import as_reason
+from pyro_posterior.sliced.graphs import Graphs, build_graphs
 from pyro_posterior.sliced.signature import tensors_of
-from pyro_posterior.sliced.slicing import Slice, equal_values
+from pyro_posterior.sliced.sizes import chunk_draws
+from pyro_posterior.sliced.slicing import Slice, slice_record
 from pyro_posterior.sliced.tape import Record
+from pyro_posterior.sliced.terms import Terms
 
-#: Largest difference from the loop, relative to the largest value of the site.
-TOLERANCE = 1e-5
+#: What the prologue gives for one minibatch.
+Prologue = tuple[torch.Tensor, ...]
 
 
 @dataclass
 class Compiled:
-    """One slice for some sites, as graphs ready to run."""
+    """One slice for the sites of a group."""
 
     cut: Slice
     graphs: Graphs
     drawn: dict[str, bool]
     chunk: int | None  # None: one draw at a time
-    minibatch_only: int | None  # index of the one minibatch it serves, where values leaked
-    kept: dict[int, tuple[torch.Tensor, ...]] = field(default_factory=dict)
+    kept: dict[int, tuple[torch.Tensor, ...]] = field(
+        default_factory=dict
+    )  # globals, by first draw
 
-    def prepare(self, minibatch: Minibatch, *, unguarded: bool = False) -> Any:
-        """Values of the prologue, or None where a guard says this is another program."""
-        if self.minibatch_only not in (None, minibatch.index) and not unguarded:
-            return None
-        try:
-            with torch.inference_mode():
-                values, reads = self.graphs.prologue(*tensors_of(minibatch))
-        except RuntimeError:  # shapes no longer fit
-            return None
-        if unguarded or guards_hold(self.graphs.expected, reads):
-            return values
-        return None
+    def prologue(self, minibatch: Minibatch) -> Prologue:
+        """What the draws of a minibatch have in common."""
+        with as_reason("replaying"), torch.inference_mode():
+            return tuple(self.graphs.prologue(*tensors_of(minibatch)))
 
     def _globals(self, seed: int, start: int, keep: bool) -> tuple[torch.Tensor, ...]:
         held = self.kept.get(start)
         if held is None:
-            held = self.graphs.globals((seed, start, -1))[0]
+            held = self.graphs.globals((seed, start, -1))
             if keep:
                 self.kept[start] = held
         return held
 
     def run(
-        self, prologue: Any, seed: int, start: int, minibatch: int, keep: bool = False
+        self, prologue: Prologue, seed: int, start: int, minibatch: int, keep: bool = False
     ) -> Block:
         """One chunk of draws (one draw where ``chunk`` is None), the draw axis in front."""
-        with torch.inference_mode():
+        with as_reason("replaying"), torch.inference_mode():
             glob = self._globals(seed, start, keep)
-            body = self.graphs.body((seed, start, minibatch), *prologue, *glob)[0]
+            body = self.graphs.body((seed, start, minibatch), *prologue, *glob)
             found = {
                 "constant": self.graphs.constants,
                 "prologue": prologue,
                 "globals": glob,
                 "body": body,
             }
-            size = self.chunk or 1
             block = {}
             for name, (source, position) in self.graphs.sources.items():
                 value = found[source][position]
                 if self.chunk is None or not self.drawn[name]:
-                    value = value.expand(size, *value.shape)
+                    value = value.expand(self.draws_at_once, *value.shape)
                 block[name] = value
             return block
 
     @property
     def draws_at_once(self) -> int:
-        """Draws per call of `block`, a multiple of the slab."""
-        return self.chunk or SLAB
+        """Draws per call of `run`."""
+        return self.chunk or 1
 
-    def block(self, prologue: Any, seed: int, draws: range, minibatch: int, keep: bool) -> Block:
-        """Some draws, beginning on a whole chunk."""
-        step = self.chunk or 1
-        parts = [
-            self.run(prologue, seed, start, minibatch, keep)
-            for start in range(draws.start, draws.stop, step)
-        ]
-        if len(parts) == 1:
-            return {name: value[: len(draws)] for name, value in parts[0].items()}
-        return {name: torch.cat([part[name] for part in parts])[: len(draws)] for name in parts[0]}
-
-    def check(self, prologue: Any, seed: int, found: Record, names: tuple[str, ...]) -> None:
+    def check(self, prologue: Prologue, seed: int, minibatch: Minibatch, found: LoopDraw) -> None:
         """The loop's own draw, with the same keys, must come out.
 
         Raises
@@ -99,39 +82,11 @@ class Compiled:
         CannotSliceError
             A site's value is another.
         """
-        row = 0 if self.chunk is None else found.draw % self.chunk
-        block = self.run(prologue, seed, found.draw - row, found.minibatch.index)
-        for name in names:
+        row = found.draw % self.draws_at_once
+        block = self.run(prologue, seed, found.draw - row, minibatch.index)
+        for name in self.cut.outputs:
             if not agrees(block[name][row], found.values[name], exact=self.chunk is None):
                 raise CannotSliceError(f"site {name!r} differs from the loop's draw {found.draw}")
-
-    def describe(self) -> list[str]:
-        """What runs how often, and what fell away, line by line."""
-        needed = {id(op) for op in self.cut.guarded} | {id(op) for op in self.cut.ops}
-        gone = Counter(op.name for op in self.cut.tape.ops if id(op) not in needed)
-        lines = [
-            f"{len(self.cut.tape.ops)} operations recorded, {gone.total()} fell away",
-            "# fell away: " + ", ".join(f"{name} x{n}" for name, n in gone.most_common()),
-            f"# constants, made once: {len(self.graphs.constants)} returned as they are",
-        ]
-        held: dict[int, torch.Tensor] = {}
-        for graph in (self.graphs.prologue, self.graphs.globals, self.graphs.body):
-            held |= {id(value): value for value in graph.buffers()}
-        lines += [f"  {value.dtype} {tuple(value.shape)}" for value in held.values()]
-        often = {
-            "prologue": "once per minibatch",
-            "globals": f"once per {self.draws_at_once} draws",
-            "body": f"once per {self.draws_at_once} draws of a minibatch",
-        }
-        for title, when in often.items():
-            graph = getattr(self.graphs, title)
-            lines.append(
-                f"# {title}, {when}: {self.graphs.counts[title]} operations after batching"
-            )
-            lines += [f"  {node.format_node()}" for node in graph.graph.nodes]
-        lines.append(f"# guards: {len(self.graphs.expected)}")
-        lines += [f"  {value!r}" for value in self.graphs.expected]
-        return lines
 
     @property
     def kept_bytes(self) -> int:
@@ -143,19 +98,59 @@ class Compiled:
         return sum(x.numel() * x.element_size() for x in next(iter(self.kept.values()), ()))
 
 
-def agrees(got: torch.Tensor, want: torch.Tensor, *, exact: bool) -> bool:
-    """Whether a value is the loop's, to the last bit or to `TOLERANCE` of its largest one."""
-    if got.shape != want.shape or got.dtype != want.dtype:
-        return False
-    if exact or not want.is_floating_point():
-        return equal_values(got, want)
-    if not want.numel():
-        return True
-    largest = float(want.abs().max())  # not finite with any NaN or infinity
-    if math.isfinite(largest):
-        return bool((got - want).abs_().max() <= TOLERANCE * largest)
-    finite = torch.isfinite(want)
-    if not torch.equal(finite, torch.isfinite(got)):
-        return False
-    scale = want[finite].abs().max() if finite.any() else torch.zeros(())
-    return bool(((got - want).abs()[finite] <= TOLERANCE * scale).all())
+@dataclass(frozen=True)
+class LoopDraw:
+    """Values of one draw as the loop makes it."""
+
+    draw: int
+    values: dict[str, torch.Tensor]
+
+
+class Sliced:
+    """The slice of a recorded draw, compiled for each group of sites when it is first asked for."""
+
+    def __init__(self, terms: Terms, found: Record, cut: Slice) -> None:
+        self.cut = cut  # with all sites
+        self._terms = terms
+        self._cuts = [slice_record(found, names) for names in terms.groups]
+        self._ready: dict[bool, Sequence[Compiled] | CannotSliceError] = {}
+
+    def compiled(self, batched: bool, minibatch: Minibatch) -> Sequence[Compiled]:
+        """One compiled slice for each group.
+
+        Parameters
+        ----------
+        batched
+            Many draws at once, or one at a time.
+        minibatch
+            Any that takes the recorded course.
+
+        Raises
+        ------
+        CannotSliceError
+            An operation cannot be batched, or run again.
+        """
+        if batched not in self._ready:
+            try:
+                self._ready[batched] = [
+                    self._compile(cut, batched, minibatch) for cut in self._cuts
+                ]
+            except CannotSliceError as reason:
+                self._ready[batched] = reason
+        ready = self._ready[batched]
+        if isinstance(ready, CannotSliceError):
+            raise ready
+        return ready
+
+    def at_hand(self) -> list[Compiled]:
+        """All that has been compiled."""
+        found = [x for x in self._ready.values() if not isinstance(x, CannotSliceError)]
+        return [compiled for group in found for compiled in group]
+
+    def _compile(self, cut: Slice, batched: bool, minibatch: Minibatch) -> Compiled:
+        terms = self._terms
+        chunk = chunk_draws(cut, terms) if batched else None
+        where = (terms.sampler.seed, 0, minibatch.index)
+        with as_reason("batching" if batched else "replaying"), torch.no_grad():
+            found = batch_slice(cut, tensors_of(minibatch), where, chunk)
+            return Compiled(cut, build_graphs(found), found.drawn, chunk)

@@ -9,14 +9,13 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import fx
-from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils._pytree import tree_map
 
-from pyro_posterior.sliced.batching import Batched, RandomOp, Where
-from pyro_posterior.sliced.simplify import LAYOUT, simplify
+from pyro_posterior.sliced.batching import Batched, RandomOp
+from pyro_posterior.sliced.simplify import FORM, MEMORY, WRITES, simplify
 from pyro_posterior.sliced.slicing import BATCH, DRAW
 from pyro_posterior.sliced.tape import Op, Ref, Tape
 
@@ -28,11 +27,9 @@ class Graphs:
     prologue: fx.GraphModule
     globals: fx.GraphModule
     body: fx.GraphModule
-    expected: list[Any]  # what the guards of the prologue must give
     sources: dict[str, tuple[str, int]]  # site -> ("constant"|"prologue"|"globals"|"body", index)
     constants: list[torch.Tensor]
     counts: dict[str, int]
-    random_bytes: int  # size of all random numbers of a chunk
 
 
 def build_graphs(batched: Batched) -> Graphs:
@@ -57,40 +54,20 @@ def build_graphs(batched: Batched) -> Graphs:
         if home.get(uid, 0) in (BATCH, DRAW):
             ask(home[uid], uid)
     glob = _needed(tape, DRAW, wanted[DRAW])
-    prologue = _needed(tape, BATCH, wanted[BATCH], guards=True)
-    guards = [op for op in prologue if op.read is not None]
+    prologue = _needed(tape, BATCH, wanted[BATCH])
+    exact = batched.chunk is None
     carried = [*wanted[BATCH], *wanted[DRAW]]
     return Graphs(
-        prologue=_emit(
-            tape,
-            prologue,
-            tape.inputs,
-            wanted[BATCH],
-            guards,
-            takes_where=False,
-            exact=batched.chunk is None,
-        ),
-        globals=_emit(
-            tape, glob, [], wanted[DRAW], [], takes_where=True, exact=batched.chunk is None
-        ),
-        body=_emit(
-            tape, body, carried, body_out, [], takes_where=True, exact=batched.chunk is None
-        ),
-        expected=[op.read for op in guards],
+        prologue=_emit(tape, prologue, tape.inputs, wanted[BATCH], takes_where=False, exact=exact),
+        globals=_emit(tape, glob, [], wanted[DRAW], takes_where=True, exact=exact),
+        body=_emit(tape, body, carried, body_out, takes_where=True, exact=exact),
         sources=sources,
         constants=[tape.leaves[uid].detach() for uid in wanted[0]],
         counts={"prologue": len(prologue), "globals": len(glob), "body": len(body)},
-        random_bytes=sum(
-            tape.nbytes[uid]
-            for op in (*glob, *body)
-            if isinstance(op.func, RandomOp)
-            for uid in (op.outs or op.writes)
-            if uid is not None
-        ),
     )
 
 
-def _needed(tape: Tape, level: int, outputs: Iterable[int], guards: bool = False) -> list[Op]:
+def _needed(tape: Tape, level: int, outputs: Iterable[int]) -> list[Op]:
     """Operations of one level that the outputs need, in order."""
     tensors = set(outputs)
     storages = {tape.storage[uid] for uid in tensors}
@@ -100,7 +77,7 @@ def _needed(tape: Tape, level: int, outputs: Iterable[int], guards: bool = False
             continue
         use = any(uid in tensors for uid in op.outs)
         use = use or any(tape.storage[uid] in storages for uid in op.writes)
-        if use or (guards and op.read is not None):
+        if use:
             kept.append(op)
             tensors.update(op.ins)
             storages.update(tape.storage[uid] for uid in op.ins)
@@ -116,26 +93,27 @@ def _emit(
     ops: list[Op],
     inputs: list[int],
     outputs: list[int],
-    guards: list[Op],
     takes_where: bool,
     exact: bool,
 ) -> fx.GraphModule:
     graph, root = fx.Graph(), torch.nn.Module()
     where = graph.placeholder("where") if takes_where else None
     nodes: dict[int, fx.Node] = {}
+
+    def know(uid: int, node: fx.Node) -> None:
+        nodes[uid] = node
+        node.meta[FORM], node.meta[MEMORY] = tape.forms[uid], tape.storage[uid]
+
     for position, uid in enumerate(inputs):
-        nodes[uid] = graph.placeholder(f"in{position}")
-        nodes[uid].meta[LAYOUT] = tape.layouts[uid]
+        know(uid, graph.placeholder(f"in{position}"))
 
     def node(uid: int) -> fx.Node:
         if uid not in nodes:
             name = f"constant{len(list(root.buffers()))}"
             root.register_buffer(name, tape.leaves[uid])
-            nodes[uid] = graph.get_attr(name)
-            nodes[uid].meta[LAYOUT] = tape.layouts[uid]
+            know(uid, graph.get_attr(name))
         return nodes[uid]
 
-    reads = []
     for op in ops:
         args, kwargs = tree_map(
             lambda x: node(x.uid) if isinstance(x, Ref) else x, (op.args, op.kwargs)
@@ -143,31 +121,15 @@ def _emit(
         if isinstance(op.func, RandomOp):
             args = (where, *args)
         made = graph.call_function(op.func, tuple(args), dict(kwargs))
-        if any(op is guard for guard in guards):
-            reads.append(made)
+        made.meta[WRITES] = frozenset(tape.storage[uid] for uid in op.writes)
         if len(op.outs) == 1 and op.out_spec.is_leaf():
             if op.outs[0] is not None:
-                nodes[op.outs[0]] = made
-                made.meta[LAYOUT] = tape.layouts[op.outs[0]]
+                know(op.outs[0], made)
         else:
             for position, made_uid in enumerate(op.outs):
                 if made_uid is not None:
-                    nodes[made_uid] = graph.call_function(operator.getitem, (made, position))
-    graph.output((tuple(node(uid) for uid in outputs), tuple(reads)))
+                    know(made_uid, graph.call_function(operator.getitem, (made, position)))
+    graph.output(tuple(node(uid) for uid in outputs))
     if takes_where:
         simplify(graph, exact=exact)
     return fx.GraphModule(root, graph)
-
-
-def guards_hold(expected: list[Any], found: tuple[Any, ...]) -> bool:
-    """Whether Python would have read the same of this minibatch."""
-    for want, got in zip(expected, found, strict=True):
-        tensors = [x for x in tree_flatten(got)[0] if isinstance(x, torch.Tensor)]
-        if tensors:
-            got = tuple(tuple(x.shape) for x in tensors)
-        if repr(want) != repr(got):
-            return False
-    return True
-
-
-__all__ = ["Graphs", "Where", "build_graphs", "guards_hold"]

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from typing import Any
 
 import torch
 from pyro import poutine
-from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten
 
 from pyro_posterior.contracts import Minibatch
@@ -21,55 +18,24 @@ from pyro_posterior.randomness import (
     is_random,
     random_states,
 )
+from pyro_posterior.sliced.leaks import LeakWatch, no_threads
+from pyro_posterior.sliced.lines import calling_line
 from pyro_posterior.sliced.skips import OtherCourse, Skips
-from pyro_posterior.sliced.tape import Leak, Op, Record, Tape, written
+from pyro_posterior.sliced.standins import Where, fill_stand_ins
+from pyro_posterior.sliced.tape import Op, Record, Tape, written
 
 aten = torch.ops.aten
 
-# Ways in which Python sees a tensor's values without any operation being dispatched.
-_LEAKS = {
-    "__repr__",
-    "__format__",
-    "__str__",
-    "numpy",
-    "tolist",
-    "__array__",
-    "data_ptr",
-    "__dlpack__",
-    "storage_offset",
-    "untyped_storage",
-    "storage",
-}
-
-# Functions that take only shape or type of their other tensors, which is no read of values.
-_SHAPE_ONLY = {
-    "expand_as",
-    "view_as",
-    "reshape_as",
-    "type_as",
-    "broadcast_tensors",
-    "to",
-    "__get__",
-    "__set__",
-}
-
+_CHANGE_MEMORY = {"set_", "resize_", "resize_as_", "set_data"}
 _BATCH_NORMS = {"native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm"}
 
 
 class _Recorder(KeyedDraws):
     """Keyed draws that also go on a tape."""
 
-    def __init__(
-        self,
-        tape: Tape,
-        namer: KeyNamer,
-        seed: int,
-        draw: int,
-        minibatch: int,
-        skips: Skips | None,
-    ) -> None:
-        super().__init__(namer, seed, draw, minibatch)
-        self._tape = tape
+    def __init__(self, tape: Tape, namer: KeyNamer, where: Where, skips: Skips | None) -> None:
+        super().__init__(namer, *where)
+        self.tape, self.namer, self.where = tape, namer, where
         self._skips = skips
         self.empty: set[int] = set()  # storages of what was skipped
         self.missed = False  # something skipped was needed
@@ -78,8 +44,9 @@ class _Recorder(KeyedDraws):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        tape = self._tape
-        _refuse_the_hidden(func, args)
+        tape = self.tape
+        if hidden := _hidden(func, args):
+            raise tape.refuse(hidden)
         if func is aten.lift_fresh.default:  # a literal: a fresh copy in every replay
             out = args[0].clone()
             tape.add(aten.clone.default, args, kwargs, out)
@@ -89,12 +56,12 @@ class _Recorder(KeyedDraws):
         targets = written(func, args)
         for target in targets:
             if tape.storage[tape.uid(target)] not in tape.made:
-                raise CannotSliceError(
+                raise tape.refuse(
                     f"{func} writes to a tensor of shape {tuple(target.shape)} that lives outside "
                     f"the model's run, a buffer or the data ({calling_line()})"
                 )
         draws = is_random(func) and not draws_nothing(func, args)
-        key = self._namer.next_key() if draws else None
+        key = self.namer.next_key() if draws else None
         position = len(tape.ops)
         if self._skips is not None and self._skips.skips(position, func):
             out = self._skips.stand_in(position, targets[0] if targets else None)
@@ -109,9 +76,15 @@ class _Recorder(KeyedDraws):
             op.line = calling_line()
         return out
 
+    def looked_at(self, tensor: torch.Tensor) -> None:
+        """Raise where Python reads something that was not run."""
+        if self.tape.storage[self.tape.uid(tensor)] in self.empty:
+            self.missed = True
+            raise OtherCourse
+
     def _check_full(self, op: Op) -> None:
         """Raise where an operation that was run took something that was not."""
-        storage = self._tape.storage
+        storage = self.tape.storage
         taken = {storage[uid] for uid in op.ins} & self.empty
         made = {storage[uid] for uid in op.outs if uid is not None}
         if taken and not (made and made <= taken):  # more than a view
@@ -119,120 +92,16 @@ class _Recorder(KeyedDraws):
             raise OtherCourse
 
 
-# ``tensor.data``, as torch hands it to a function mode.
-_READ_DATA: Any = vars(torch._C.TensorBase)["data"].__get__
-
-
-class _LeakWatch(TorchFunctionMode):
-    """Notes reads that bypass dispatch, and rewrites two functions that read values needlessly."""
-
-    def __init__(self, tape: Tape) -> None:
-        super().__init__()
-        self._tape = tape
-
-    def _note(self, name: str, tensor: torch.Tensor) -> None:
-        tape = self._tape
-        value = tensor.detach().clone()
-        leak = Op(Leak(name), (), {}, (tape.uid(tensor),), (), None, (), None, (value,))
-        leak.line = calling_line()
-        tape.ops.append(leak)
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        name = getattr(func, "__name__", "")
-        if func == _READ_DATA:  # shares memory behind dispatch's back
-            return args[0].detach()
-        if name == "__deepcopy__" and type(args[0]) is torch.Tensor:  # copies memory unseen
-            return args[1].setdefault(id(args[0]), args[0].detach().clone())
-        if name == "new_tensor" and len(args) > 1:
-            for value in tree_flatten(args[1])[0]:
-                if isinstance(value, torch.Tensor):
-                    self._note(name, value)
-        elif name in _LEAKS and args and isinstance(args[0], torch.Tensor):
-            self._note(name, args[0])
-        elif func in _CONVERSIONS and args and _holds_tensors(args[0]):
-            if func is not torch.tensor and isinstance(args[0], torch.Tensor):
-                return func(*args, **kwargs)
-            made = _stacked(args[0], args[0])
-            wanted = {k: v for k, v in kwargs.items() if k in ("dtype", "device") and v is not None}
-            return made.to(**wanted) if wanted else made
-        elif func is torch.nn.functional.one_hot:
-            return _one_hot(*args, **kwargs)
-        before = len(self._tape.ops)
-        self._tape.seen_functions += 1
-        try:
-            out = func(*args, **kwargs)
-        finally:
-            self._tape.seen_functions -= 1
-        if len(self._tape.ops) > before and name not in _SHAPE_ONLY:
-            self._note_unseen(name, before, args[1:] if name.startswith("new_") else args, kwargs)
-        return out
-
-    def _note_unseen(self, name: str, before: int, args: Any, kwargs: Any) -> None:
-        """One-element tensors that no operation took were turned into numbers on the way."""
-        seen = {uid for op in self._tape.ops[before:] for uid in op.ins}
-        for value in tree_flatten((args, kwargs))[0]:
-            if not isinstance(value, torch.Tensor) or value.numel() != 1:
-                continue
-            if self._tape.uid(value) not in seen:
-                self._note(name, value)
-
-
-_CONVERSIONS = (torch.tensor, torch.as_tensor, torch.asarray)
-
-
-def _holds_tensors(data: Any) -> bool:
-    return any(isinstance(x, torch.Tensor) for x in tree_flatten(data)[0])
-
-
-def _stacked(data: Any, whole: Any) -> torch.Tensor:
-    """``torch.tensor`` of nested lists with tensors in them, as operations."""
-    if isinstance(data, torch.Tensor):
-        return data.detach().clone() if data is whole else data.detach().reshape(())
-    if isinstance(data, list | tuple):
-        parts = [_stacked(part, whole) for part in data]
-        dtype = parts[0].dtype
-        for part in parts[1:]:
-            dtype = torch.promote_types(dtype, part.dtype)
-        return torch.stack([part.to(dtype) for part in parts])
-    return torch.tensor(data)
-
-
-def _one_hot(tensor: torch.Tensor, num_classes: int = -1) -> torch.Tensor:
-    """As torch's, without its range check, which reads the values."""
-    if num_classes < 1:
-        return torch.nn.functional.one_hot(tensor, num_classes)
-    steps = torch.arange(num_classes, device=tensor.device)
-    return (tensor.unsqueeze(-1) == steps).long()
-
-
-def _refuse_the_hidden(func: Any, args: tuple[Any, ...]) -> None:
+def _hidden(func: Any, args: tuple[Any, ...]) -> str:
     """What no schema shows: running statistics that batch norm changes, offsets of other memory."""
     name = str(func._schema.name).split("::")[1]
     if name == "as_strided" and len(args) > 3 and args[3]:
-        raise CannotSliceError(
-            f"as_strided reads a tensor's memory at a place of its own ({calling_line()})"
-        )
+        return f"as_strided reads a tensor's memory at a place of its own ({calling_line()})"
     if name in _BATCH_NORMS and args[5] and args[3] is not None:
-        raise CannotSliceError(
-            f"a batch norm in training mode changes its running statistics ({calling_line()})"
-        )
-
-
-_MACHINERY = ("/torch/", "/pyro/", "/pyro_posterior/sliced/", "/pyro_posterior/joint.py")
-
-
-def calling_line() -> str:
-    """``file.py:12`` of the innermost frame that is neither torch, Pyro nor the recorder."""
-    frame: Any = sys._getframe(1)
-    while frame is not None:
-        path = frame.f_code.co_filename.replace("\\", "/")
-        if not any(part in path for part in _MACHINERY) and not path.startswith("<"):
-            return f"{path.rsplit('/', 1)[-1]}:{frame.f_lineno}"
-        frame = frame.f_back
-    return "inside torch or Pyro"
+        return f"a batch norm in training mode changes its running statistics ({calling_line()})"
+    if name in _CHANGE_MEMORY:
+        return f"{func} gives a tensor other memory ({calling_line()})"
+    return ""
 
 
 Traces = tuple[poutine.Trace, poutine.Trace]
@@ -262,9 +131,15 @@ def record(
         The draw wrote to tensors from outside or used random numbers that have no key.
     """
     if skips is not None:
-        with contextlib.suppress(OtherCourse):
-            return _record(sampler, minibatch, draw, names, skips)[0]
-    return _record(sampler, minibatch, draw, names, None)[0]
+        recorder = _recorder(sampler, minibatch, draw, skips)
+        try:
+            return _record(sampler, minibatch, recorder, names)[0]
+        except OtherCourse:
+            pass
+        finally:
+            fill_stand_ins(recorder.tape, recorder.empty, recorder.where)
+    recorder = _recorder(sampler, minibatch, draw, None)
+    return _record(sampler, minibatch, recorder, names)[0]
 
 
 def record_first(sampler: JointSampler, minibatch: Minibatch) -> tuple[Record, Traces]:
@@ -278,31 +153,38 @@ def record_first(sampler: JointSampler, minibatch: Minibatch) -> tuple[Record, T
     CannotSliceError
         As `record`.
     """
-    found, traces = _record(sampler, minibatch, 0, None, None)
+    recorder = _recorder(sampler, minibatch, 0, None)
+    found, traces = _record(sampler, minibatch, recorder, None)
     found.values.clear()
     return found, traces
 
 
-def _record(
-    sampler: JointSampler,
-    minibatch: Minibatch,
-    draw: int,
-    names: tuple[str, ...] | None,
-    skips: Skips | None,
-) -> tuple[Record, Traces]:
+def _recorder(
+    sampler: JointSampler, minibatch: Minibatch, draw: int, skips: Skips | None
+) -> _Recorder:
     tape = Tape()
-    leaves = tree_flatten((minibatch.args, dict(minibatch.kwargs)))[0]
-    for value in leaves:
+    for value in tree_flatten((minibatch.args, dict(minibatch.kwargs)))[0]:
         if isinstance(value, torch.Tensor):
             if value.layout is not torch.strided:
                 raise CannotSliceError(f"an argument has layout {value.layout}")
             if tape.known(value) is None:  # the same tensor may be given twice
                 tape.add_input(value)
-    before = random_states()
-    namer = sampler.namer()
-    recorder = _Recorder(tape, namer, sampler.seed, draw, minibatch.index, skips)
-    with torch.inference_mode(False), no_validation(), namer, recorder, _LeakWatch(tape):
-        guide_trace, trace = sampler.run(minibatch)
+    return _Recorder(tape, sampler.namer(), (sampler.seed, draw, minibatch.index), skips)
+
+
+def _record(
+    sampler: JointSampler,
+    minibatch: Minibatch,
+    recorder: _Recorder,
+    names: tuple[str, ...] | None,
+) -> tuple[Record, Traces]:
+    tape, before = recorder.tape, random_states()
+    watch = LeakWatch(tape, recorder.looked_at)
+    with no_threads(), torch.inference_mode(False), no_validation():
+        with recorder.namer, recorder, watch:
+            guide_trace, trace = sampler.run(minibatch)
+    if tape.refused:
+        raise CannotSliceError(tape.refused)
     if names is None:
         names = tuple(name for name, node in trace.nodes.items() if node["type"] == "sample")
     values = {name: torch.as_tensor(trace.nodes[name]["value"]) for name in names}
@@ -319,4 +201,4 @@ def _record(
     outputs = {name: tape.uid(value) for name, value in values.items()}
     if recorder.missed or recorder.empty & {tape.storage[uid] for uid in outputs.values()}:
         raise OtherCourse
-    return Record(tape, draw, minibatch, values, outputs), (guide_trace, trace)
+    return Record(tape, recorder.where[1], minibatch, values, outputs), (guide_trace, trace)

@@ -69,3 +69,16 @@ def tensors_of(minibatch: Minibatch) -> list[torch.Tensor]:
     leaves = tree_flatten((minibatch.args, dict(minibatch.kwargs)))[0]
     found: dict[int, torch.Tensor] = {id(x): x for x in leaves if isinstance(x, torch.Tensor)}
     return list(found.values())
+
+
+def content_of(tensor: torch.Tensor) -> str:
+    """A digest of a tensor's values, shape and type."""
+    held = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
+    raw = held.reshape(-1).view(torch.uint8) if held.numel() else torch.zeros(0, dtype=torch.uint8)
+    form = f"{tuple(tensor.shape)} {tensor.dtype} ".encode()
+    return hashlib.blake2b(form + raw.numpy().tobytes(), digest_size=16).hexdigest()
+
+
+def contents_of(minibatch: Minibatch) -> tuple[str, ...]:
+    """Digests of all tensors of a minibatch."""
+    return tuple(content_of(tensor) for tensor in tensors_of(minibatch))

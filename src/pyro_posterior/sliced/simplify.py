@@ -2,12 +2,14 @@
 nothing, temporaries reused in place.
 
 A chunk's values then stay in one buffer, in cache, from the random numbers to the site. A matrix
-product adds in another order, within the tolerance of the batched slice; the rest keeps the numbers
-(a negative zero may become a positive one).
+product adds in another order, within the tolerance of the batched slice; the rest keeps every bit.
+An operation is left alone unless it is known who else looks at its memory or writes to it, which the
+tape of the batched operations has seen.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import torch
@@ -32,42 +34,78 @@ _IN_PLACE: dict[Any, Any] = {
     aten.reciprocal.default: aten.reciprocal_.default,
 }
 _COMMUTES = {aten.add.Tensor, aten.mul.Tensor}
-_NEUTRAL: dict[Any, int] = {aten.add.Tensor: 0, aten.mul.Tensor: 1}
 
-#: Key of a node's ``meta`` with (shape, dtype), where known.
-LAYOUT = "layout"
+#: Keys of a node's ``meta``, where known: (shape, stride, dtype, device); number of its memory;
+#: numbers of the memory that it writes to.
+FORM, MEMORY, WRITES = "form", "memory", "writes"
 
 
 def simplify(graph: fx.Graph, *, exact: bool) -> None:
-    """Rewrite a graph of ATen operations whose nodes know their `LAYOUT`.
+    """Rewrite a graph of ATen operations whose nodes know their `FORM`.
 
     ``exact``: keep every number to the last bit, so no matrix products.
     """
+    memory = _Memory(graph)
     for node in list(graph.nodes):
-        if _changes_nothing(node):
+        if _changes_nothing(node, memory):
+            memory.join(node, node.args[0])
             node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)
     for node in list(graph.nodes) if not exact else ():
         _as_matrix_product(node)
+    memory = _Memory(graph)
     for node in graph.nodes:
-        _reuse_memory(node)
+        _reuse_memory(node, memory)
     for node in reversed(graph.nodes):  # memory made for nothing
         if not node.users and node.op == "get_attr":
             graph.erase_node(node)
     graph.lint()
 
 
-def _changes_nothing(node: fx.Node) -> bool:
-    neutral = _NEUTRAL.get(node.target)
-    if node.op != "call_function" or neutral is None or node.kwargs or len(node.args) != 2:
+class _Memory:
+    """Which nodes share memory, and which memory is written to, as the tape saw it."""
+
+    def __init__(self, graph: fx.Graph) -> None:
+        self._joined: dict[int, int] = {}
+        self._nodes = Counter(node.meta[MEMORY] for node in graph.nodes if MEMORY in node.meta)
+        self._written = {home for node in graph.nodes for home in node.meta.get(WRITES, ())}
+
+    def _home(self, node: fx.Node) -> int | None:
+        home = node.meta.get(MEMORY)
+        while home in self._joined:
+            home = self._joined[home]
+        return home
+
+    def join(self, node: fx.Node, other: fx.Node) -> None:
+        """The memory of ``node`` is that of ``other`` from now on."""
+        home, target = self._home(node), self._home(other)
+        if home is not None and target is not None and home != target:
+            self._joined[home] = target
+            self._nodes[target] += self._nodes.pop(home) - 1
+
+    def is_written(self, node: fx.Node) -> bool:
+        """Whether anything writes to the memory of a node; yes where that is not known."""
+        home = self._home(node)
+        return home is None or home in self._written
+
+    def looking(self, node: fx.Node) -> int:
+        """How many nodes have the memory of this one."""
+        home = self._home(node)
+        return 2 if home is None else self._nodes[home]
+
+
+def _changes_nothing(node: fx.Node, memory: _Memory) -> bool:
+    if node.target is not aten.mul.Tensor or node.kwargs or len(node.args) != 2:
         return False
     value, number = node.args
     return (
         isinstance(value, fx.Node)
         and isinstance(number, int | float)
-        and number == neutral
-        and value.meta.get(LAYOUT) is not None
-        and value.meta.get(LAYOUT) == node.meta.get(LAYOUT)
+        and number == 1
+        and value.meta.get(FORM) is not None
+        and value.meta.get(FORM) == node.meta.get(FORM)
+        and not memory.is_written(value)
+        and not memory.is_written(node)
     )
 
 
@@ -79,16 +117,19 @@ def _as_matrix_product(node: fx.Node) -> None:
     if product.target is not aten.mul.Tensor or product.kwargs or len(product.users) != 1:
         return
     factors: list[Any] = list(product.args)
-    layouts: list[Any] = [x.meta.get(LAYOUT) for x in factors if isinstance(x, fx.Node)]
-    if len(layouts) != 2 or None in layouts:
+    forms: list[Any] = [x.meta.get(FORM) for x in factors if isinstance(x, fx.Node)]
+    if len(forms) != 2 or any(form is None for form in (*forms, product.meta.get(FORM))):
         return
-    shape, dtype = product.meta[LAYOUT]
-    if not dtype.is_floating_point or any(layout[1] != dtype for layout in layouts):
+    shape, _, dtype, _ = product.meta[FORM]
+    wide = dtype in (torch.float32, torch.float64)
+    if not wide or any(form[2] != dtype or form[3] != forms[0][3] for form in forms):
+        return
+    if 0 in shape or not _is_contiguous(node.meta[FORM]):
         return
     dims: Any = node.args[1]
-    summed = {dim % len(shape) for dim in dims}
+    summed = {dim % len(shape) for dim in dims} if shape else set()
     kept = [dim for dim in range(len(shape)) if dim not in summed]
-    lengths = [(1,) * (len(shape) - len(layout[0])) + tuple(layout[0]) for layout in layouts]
+    lengths = [(1,) * (len(shape) - len(form[0])) + tuple(form[0]) for form in forms]
     if not summed or any(own[dim] != shape[dim] for own in lengths for dim in summed):
         return
     if not all(any(own[dim] == 1 < shape[dim] for dim in kept) for own in lengths):
@@ -102,14 +143,24 @@ def _as_matrix_product(node: fx.Node) -> None:
             operands += [node.graph.call_function(aten.reshape.default, (factor, sizes)), axes]
         out = [dim for dim in kept if shape[dim] > 1]
         made = node.graph.call_function(torch.einsum, (*operands, out))
-        whole = node.graph.call_function(aten.reshape.default, (made, list(node.meta[LAYOUT][0])))
-    whole.meta[LAYOUT] = node.meta[LAYOUT]
+        whole = node.graph.call_function(aten.reshape.default, (made, list(node.meta[FORM][0])))
+        whole = node.graph.call_function(aten.contiguous.default, (whole,))
+    whole.meta[FORM] = node.meta[FORM]
     node.replace_all_uses_with(whole)
     node.graph.erase_node(node)
     node.graph.erase_node(product)
 
 
-def _reuse_memory(node: fx.Node) -> None:
+def _is_contiguous(form: Any) -> bool:
+    step = 1
+    for length, stride in zip(reversed(form[0]), reversed(form[1]), strict=True):
+        if length != 1 and stride != step:
+            return False
+        step *= length
+    return True
+
+
+def _reuse_memory(node: fx.Node, memory: _Memory) -> None:
     in_place = _IN_PLACE.get(node.target)
     if node.op != "call_function" or in_place is None or node.kwargs:
         return
@@ -119,25 +170,23 @@ def _reuse_memory(node: fx.Node) -> None:
             continue
         value = node.args[position]
         others = [x for i, x in enumerate(node.args) if i != position]
-        if isinstance(value, fx.Node) and value not in others and _is_ours(value, node):
+        if isinstance(value, fx.Node) and value not in others and _is_ours(value, node, memory):
             node.target = in_place
             node.args = (value, *others)
             return
 
 
-def _is_ours(value: fx.Node, user: fx.Node) -> bool:
+def _is_ours(value: fx.Node, user: fx.Node, memory: _Memory) -> bool:
     """Whether ``value`` has memory of its own that nothing but ``user`` will look at."""
-    layout = value.meta.get(LAYOUT)
-    if layout is None or layout != user.meta.get(LAYOUT) or len(value.users) != 1:
+    form = value.meta.get(FORM)
+    if form is None or form != user.meta.get(FORM) or len(value.users) != 1:
         return False
-    if value.op != "call_function":
+    if value.op != "call_function" or any(
+        length > 1 and stride == 0 for length, stride in zip(form[0], form[1], strict=True)
+    ):
         return False
-    if isinstance(value.target, RandomOp):
-        filled = value.args[1] if value.target.writes((0,)) else None
-        if not isinstance(filled, fx.Node):
-            return filled is None
-        return len(filled.users) == 1 and filled.target is aten.empty.memory_format
-    if value.target in _IN_PLACE.values():  # memory taken over before
-        return True
-    schema = getattr(value.target, "_schema", None)
-    return schema is not None and all(r.alias_info is None for r in schema.returns)
+    if isinstance(value.target, RandomOp) and value.target.writes((0,)):
+        filled: Any = value.args[1]
+        made_for_it = isinstance(filled, fx.Node) and filled.target is aten.empty.memory_format
+        return made_for_it and len(filled.users) == 1 and memory.looking(value) == 2
+    return memory.looking(value) == 1

@@ -10,6 +10,7 @@ import torch
 
 from pyro_posterior.randomness import SLAB
 from pyro_posterior.sliced.slicing import Slice
+from pyro_posterior.sliced.terms import Terms
 
 #: Bytes of random numbers in a chunk, in second-level caches of a core.
 CACHES = 2
@@ -24,13 +25,17 @@ MOST_DRAWS_AT_ONCE = 128
 GPU_SHARE = 1 / 16
 
 
-def chunk_draws(cut: Slice, num_samples: int, device: torch.device) -> int:
-    """Draws per chunk of one slice, a multiple of the slab."""
-    padded = math.ceil(num_samples / SLAB) * SLAB
+def chunk_bytes(device: torch.device) -> int:
+    """Bytes of random numbers in a chunk, as suits the machine."""
     if device.type == "cuda":
-        budget, most = int(torch.cuda.mem_get_info(device)[0] * GPU_SHARE), padded
-    else:
-        budget, most = CACHES * cache_bytes(), MOST_DRAWS_AT_ONCE
+        return int(torch.cuda.mem_get_info(device)[0] * GPU_SHARE)
+    return CACHES * cache_bytes()
+
+
+def chunk_draws(cut: Slice, terms: Terms) -> int:
+    """Draws per chunk of one slice, a multiple of the slab."""
+    padded = math.ceil(terms.num_samples / SLAB) * SLAB
+    most = padded if terms.device.type == "cuda" else MOST_DRAWS_AT_ONCE
     per_draw = sum(
         cut.tape.nbytes[uid]
         for op in cut.ops
@@ -38,7 +43,7 @@ def chunk_draws(cut: Slice, num_samples: int, device: torch.device) -> int:
         for uid in op.outs
         if uid is not None
     )
-    fits = budget // max(per_draw, 1) // SLAB * SLAB
+    fits = terms.chunk_bytes // max(per_draw, 1) // SLAB * SLAB
     return max(SLAB, min(fits, most, padded))
 
 

@@ -43,7 +43,7 @@ class Skips:
     def of(cls, cut: Slice) -> Skips:
         """What a slice with all wanted sites shows to be of no consequence."""
         tape = cut.tape
-        needed = {id(op) for ops in (cut.ops, cut.guarded, cut.free_reads) for op in ops}
+        needed = {id(op) for ops in (cut.ops, cut.guards, cut.free_reads) for op in ops}
         looked_at: set[int] = set()  # storages that something computed will read
         skipped = []
         for op in reversed(tape.ops):

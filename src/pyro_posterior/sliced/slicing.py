@@ -9,12 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch.utils._pytree import tree_flatten
-
 from pyro_posterior.errors import CannotSliceError
 from pyro_posterior.randomness import FREE
-from pyro_posterior.sliced.tape import Leak, Op, Record, Ref, Tape
+from pyro_posterior.sliced.tape import Leak, Op, Record, Tape
 
 BATCH, DRAW = 1, 2
 
@@ -25,10 +22,15 @@ class Slice:
 
     tape: Tape
     ops: list[Op]  # needed by the outputs
-    guarded: list[Op]  # needed by the outputs or by guards, guards included
+    guards: list[Op]  # what Python read of the minibatch, and what that needs, in order
     outputs: dict[str, int]
     levels: dict[int, int]  # by storage
     free_reads: list[Op]  # Python read a draw made outside any site
+
+    @property
+    def hands_out_memory(self) -> bool:
+        """Whether Python got hold of memory made from the minibatch, and could change it unseen."""
+        return any(is_leak(op) and op.func.memory for op in self.guards)
 
     def level(self, uid: int) -> int:
         """Level of a tensor."""
@@ -55,36 +57,34 @@ def slice_record(record: Record, names: tuple[str, ...]) -> Slice:
     levels, of_sites = _levels(tape)
     outputs = {name: record.outputs[name] for name in names}
     found = Slice(tape, [], [], outputs, levels, [])
-    wanted, guards = _Needs(tape, outputs.values()), _Needs(tape, outputs.values())
+    wanted, guards = Needs(tape, outputs.values()), Needs(tape, ())
     for op in reversed(tape.ops):
-        if op.read is not None:
-            level = 0
-            for uid in op.ins:
-                level |= found.level(uid)
-            if level & DRAW:
-                if any(tape.storage[uid] in of_sites for uid in op.ins):
-                    raise CannotSliceError(
-                        f"Python reads a value that depends on a draw ({op.func}, {op.line}): "
-                        "the model's control flow may depend on it"
-                    )
-                found.free_reads.append(op)
-            elif level & BATCH:
-                guards.take(op)
-                found.guarded.append(op)
-                if wanted.has(op):
-                    wanted.take(op)
-                    found.ops.append(op)
-                continue
+        if op.read is not None and _reads(found, op) & DRAW:
+            memory = is_leak(op) and op.func.memory
+            if memory or any(tape.storage[uid] in of_sites for uid in op.ins):
+                raise CannotSliceError(
+                    f"Python reads a value that depends on a draw ({op.func}, {op.line}): "
+                    "the model's control flow may depend on it"
+                )
+            found.free_reads.append(op)
+        guard = op.read is not None and _reads(found, op) == BATCH
+        if guard or guards.has(op):
+            guards.take(op)
+            found.guards.append(op)
         if wanted.has(op):
             wanted.take(op)
             found.ops.append(op)
-        if guards.has(op):
-            guards.take(op)
-            found.guarded.append(op)
     found.ops.reverse()
-    found.guarded.reverse()
+    found.guards.reverse()
     _check_order(found)
     return found
+
+
+def _reads(found: Slice, op: Op) -> int:
+    level = 0
+    for uid in op.ins:
+        level |= found.level(uid)
+    return level
 
 
 def _check_order(found: Slice) -> None:
@@ -104,7 +104,7 @@ def _check_order(found: Slice) -> None:
                 readers[storage[uid]] = level
 
 
-class _Needs:
+class Needs:
     """What is needed so far, going backwards."""
 
     def __init__(self, tape: Tape, outputs: Any) -> None:
@@ -149,84 +149,6 @@ def _levels(tape: Tape) -> tuple[dict[int, int], set[int]]:
                     of_sites.add(home)
                     changed = True
     return levels, of_sites
-
-
-# --------------------------------------------------------------------------------------- comparing
-
-
-def same_slice(one: Slice, other: Slice, remade: list[torch.Tensor] | None = None) -> str:
-    """Empty where two slices are the same program with the same constants, else what differs.
-
-    Constants that no operation made, equal but not the same memory in the two, go to ``remade``:
-    Python made them anew each time, from nobody knows what.
-    """
-    if len(one.ops) != len(other.ops):
-        return f"{len(one.ops)} operations in one, {len(other.ops)} in the other"
-    numbers: tuple[dict[int, int], dict[int, int]] = ({}, {})
-    for position, uids in enumerate(zip(one.tape.inputs, other.tape.inputs, strict=True)):
-        for number, uid in zip(numbers, uids, strict=True):
-            number[uid] = -1 - position
-    checked: set[tuple[int, int]] = set()
-    for position, (a, b) in enumerate(zip(one.ops, other.ops, strict=True)):
-        if a.func is not b.func or a.key != b.key or _plain(a.read) != _plain(b.read):
-            return f"operation {position}: {a.func} in one, {b.func} in the other"
-        flat_a, spec_a = tree_flatten((a.args, a.kwargs))
-        flat_b, spec_b = tree_flatten((b.args, b.kwargs))
-        if spec_a != spec_b:
-            return f"operation {position} ({a.func}): other arguments"
-        for x, y in zip(flat_a, flat_b, strict=True):
-            if isinstance(x, Ref) and isinstance(y, Ref):
-                if not _same_tensor(one, other, numbers, checked, x.uid, y.uid, remade):
-                    return f"operation {position} ({a.func}): another tensor"
-            elif repr(x) != repr(y):
-                return f"operation {position} ({a.func}): {x!r} in one, {y!r} in the other"
-        for i, (x, y) in enumerate(zip(a.outs, b.outs, strict=True)):
-            if x is not None and y is not None:
-                numbers[0].setdefault(x, position * 1000 + i)
-                numbers[1].setdefault(y, position * 1000 + i)
-    for name, uid in one.outputs.items():
-        if not _same_tensor(one, other, numbers, checked, uid, other.outputs[name], remade):
-            return f"site {name!r} is another tensor"
-    return ""
-
-
-def _plain(read: Any) -> Any:
-    return repr(read) if read is not None else None
-
-
-def _same_tensor(
-    one: Slice,
-    other: Slice,
-    numbers: tuple[dict[int, int], dict[int, int]],
-    checked: set[tuple[int, int]],
-    x: int,
-    y: int,
-    remade: list[torch.Tensor] | None,
-) -> bool:
-    if x in numbers[0] or y in numbers[1]:
-        return numbers[0].get(x) == numbers[1].get(y)
-    if (x, y) in checked:
-        return True
-    a, b = one.tape.leaves.get(x), other.tape.leaves.get(y)
-    if a is None or b is None or not (a is b or equal_values(a, b)):
-        return False
-    checked.add((x, y))
-    literal = x in one.tape.literals
-    if remade is not None and not literal and a.numel() and a.data_ptr() != b.data_ptr():
-        remade.append(a)
-    return True
-
-
-def equal_values(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Whether two tensors hold the same values, NaN in the same places."""
-    if a.shape != b.shape or a.dtype != b.dtype:
-        return False
-    if a.is_floating_point():
-        gaps = torch.isnan(a)
-        if not torch.equal(gaps, torch.isnan(b)):
-            return False
-        a, b = a.masked_fill(gaps, 0.0), b.masked_fill(gaps, 0.0)
-    return bool(torch.equal(a, b))
 
 
 def is_leak(op: Op) -> bool:

@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from pyro_posterior.contracts import Minibatch
 from pyro_posterior.errors import CannotSliceError
 from pyro_posterior.randomness import Key
+from pyro_posterior.sliced.lines import calling_line
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,12 @@ class Tape:
     made: set[int] = field(default_factory=set)  # storages made by recorded operations
     versions: dict[int, int] = field(default_factory=dict)  # of leaves, when first seen
     nbytes: dict[int, int] = field(default_factory=dict)
+    own: bool = False  # a constant lies in an argument's memory: good for this minibatch only
+    refused: str = ""  # why this run cannot be recorded; a model may swallow the exception
     _known: dict[int, tuple[Any, int]] = field(default_factory=dict)
     _addresses: dict[int, int] = field(default_factory=dict)
     _owners: dict[int, list[Any]] = field(default_factory=dict)
+    _spans: dict[int, tuple[int, int]] = field(default_factory=dict)  # memory of storages
     _count: int = 0
 
     # ------------------------------------------------------------------------------ identities
@@ -84,7 +88,18 @@ class Tape:
         self._count += 1
         self._addresses[_address(tensor)] = self._count
         self._owners[self._count] = []
+        self._spans[self._count] = _span(tensor)
         return self._count
+
+    def alive(self, storage: int) -> list[tuple[int, torch.Tensor]]:
+        """The tensors of a storage that somebody still holds, with their numbers."""
+        held = (ref() for ref in self._owners[storage])
+        return [(self._known[id(x)][1], x) for x in held if x is not None]
+
+    def refuse(self, message: str) -> CannotSliceError:
+        """The error to raise; the record fails even where the model swallows it."""
+        self.refused = self.refused or message
+        return CannotSliceError(message)
 
     def known(self, tensor: torch.Tensor) -> int | None:
         """Number of a tensor seen before, or None."""
@@ -97,19 +112,48 @@ class Tape:
         if known is not None:
             return known
         storage = self._addresses.get(_address(tensor))
-        alive = storage is not None and any(ref() is not None for ref in self._owners[storage])
-        if not alive:
+        if storage is None or not self.alive(storage):
+            storage = self._overlapping(tensor)
+        if storage is None:
             storage = self._new_storage(tensor)
-        elif storage in self.made:
-            raise CannotSliceError(
-                f"a tensor of shape {tuple(tensor.shape)} shares memory with a recorded one in a "
-                "way that left no trace"
-            )
-        assert storage is not None
+        elif storage in self.made or any(self.storage[uid] == storage for uid in self.inputs):
+            if (alias := self._alias(tensor, storage)) is not None:
+                return alias
+            if storage in self.made:
+                raise self.refuse(
+                    f"a tensor of shape {tuple(tensor.shape)} shares memory with a recorded one in "
+                    f"a way that left no trace ({calling_line()})"
+                )
+            inputs = [self.leaves[uid] for uid in self.inputs if self.storage[uid] == storage]
+            self.own = self.own or any(x._base is not tensor for x in inputs)
         uid = self._number(tensor, storage)
         self.leaves[uid] = tensor
         self.versions[uid] = tensor._version
         return uid
+
+    def _overlapping(self, tensor: torch.Tensor) -> int | None:
+        """The storage in whose memory a tensor lies that was made in a way that left no trace."""
+        low, high = _span(tensor)
+        for storage, (start, stop) in list(self._spans.items()):
+            if low < stop and start < high:
+                if self.alive(storage):
+                    return storage
+                del self._spans[storage]
+        return None
+
+    def _alias(self, tensor: torch.Tensor, storage: int) -> int | None:
+        """Note a tensor that is another one under a new name, such as ``Parameter(x)``."""
+        for uid, known in self.alive(storage):
+            same = known.shape == tensor.shape and known.stride() == tensor.stride()
+            if same and known.dtype == tensor.dtype and known.data_ptr() == tensor.data_ptr():
+                made = self._number(tensor, storage)
+                spec = tree_flatten(0)[1]
+                alias = torch.ops.aten.alias.default
+                op = Op(alias, (Ref(uid),), {}, (uid,), (made,), spec, ())
+                op.level = max((x.level for x in self.ops if uid in x.outs), default=1)
+                self.ops.append(op)
+                return made
+        return None
 
     def add_input(self, tensor: torch.Tensor) -> int:
         """A tensor that differs from call to call."""
@@ -156,7 +200,7 @@ class Tape:
                 by_address[_address(value)] = value
         read = None
         if any(not isinstance(x, torch.Tensor) and x is not None for x in flat_out):
-            read = out
+            read = tuple(x for x in flat_out if x is not None and not isinstance(x, torch.Tensor))
         elif _shape_depends_on_values(func, args):
             read = tuple(tuple(x.shape) for x in flat_out)
         op = Op(func, ref_args, ref_kwargs, ins, tuple(outs), out_spec, writes, key, read)
@@ -181,8 +225,9 @@ class Leak:
 
     tags = ()
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, memory: bool) -> None:
         self.name = name
+        self.memory = memory  # Python now holds the tensor's memory, and could change it unseen
 
     def __repr__(self) -> str:
         return self.name
@@ -190,6 +235,11 @@ class Leak:
 
 def _address(tensor: torch.Tensor) -> int:
     return int(tensor.untyped_storage()._cdata)
+
+
+def _span(tensor: torch.Tensor) -> tuple[int, int]:
+    held = tensor.untyped_storage()
+    return held.data_ptr(), held.data_ptr() + held.nbytes()
 
 
 def written(func: Any, args: tuple[Any, ...]) -> list[torch.Tensor]:

@@ -1,0 +1,171 @@
+"""Reads and writes that torch's dispatch does not see: noted with their values, or refused."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import _disable_current_modes
+from torch.utils._pytree import tree_flatten
+
+from pyro_posterior.errors import CannotSliceError
+from pyro_posterior.sliced.lines import calling_line
+from pyro_posterior.sliced.signature import content_of
+from pyro_posterior.sliced.tape import Leak, Op, Tape
+
+# Ways in which Python sees a tensor's values without any operation being dispatched, ...
+_READS = {"__repr__", "__format__", "__str__", "tolist", "storage_offset", "__reduce_ex__"}
+
+# ... and those that give it the memory itself.
+_MEMORY = {"numpy", "__array__", "data_ptr", "__dlpack__", "untyped_storage", "storage"}
+
+# Functions that write to a tensor without an operation that shows it.
+_HIDDEN_WRITES = {"apply_", "map_", "map2_", "set_", "resize_", "resize_as_", "swap_tensors"}
+
+# Functions that take only shape or type of their other tensors, which is no read of values.
+_SHAPE_ONLY = {
+    "expand_as",
+    "view_as",
+    "reshape_as",
+    "type_as",
+    "broadcast_tensors",
+    "to",
+    "__get__",
+    "__set__",
+}
+
+# ``tensor.data``, as torch hands it to a function mode.
+_READ_DATA: Any = vars(torch._C.TensorBase)["data"].__get__
+_WRITE_DATA: Any = vars(torch._C.TensorBase)["data"].__set__
+
+_CONVERSIONS = (torch.tensor, torch.as_tensor, torch.asarray)
+
+
+class LeakWatch(TorchFunctionMode):
+    """Notes reads that bypass dispatch, and rewrites two functions that read values needlessly."""
+
+    def __init__(self, tape: Tape, looked_at: Callable[[torch.Tensor], None]) -> None:
+        super().__init__()
+        self._tape = tape
+        self._looked_at = looked_at  # told of each tensor whose values are read
+
+    def _note(self, name: str, tensor: torch.Tensor) -> None:
+        tape = self._tape
+        uid = tape.uid(tensor)
+        self._looked_at(tensor)
+        leak = Op(Leak(name, name in _MEMORY), (), {}, (uid,), (), None, ())
+        with _disable_current_modes():
+            leak.read = (content_of(tensor),)
+        leak.line = calling_line()
+        tape.ops.append(leak)
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if func == _READ_DATA:  # shares memory behind dispatch's back
+            return args[0].detach()
+        if func == _WRITE_DATA or name in _HIDDEN_WRITES:
+            what = ".data =" if func == _WRITE_DATA else name
+            raise self._tape.refuse(
+                f"{what} changes a tensor in a way that leaves no trace ({calling_line()})"
+            )
+        if name == "__deepcopy__" and type(args[0]) is torch.Tensor:  # copies memory unseen
+            return args[1].setdefault(id(args[0]), args[0].detach().clone())
+        if name == "new_tensor" and len(args) > 1:
+            for value in tree_flatten(args[1])[0]:
+                if isinstance(value, torch.Tensor):
+                    self._note(name, value)
+        elif name in _READS | _MEMORY and args and _is_plain(args[0]):
+            self._note(name, args[0])
+        elif func in _CONVERSIONS and args and _holds_tensors(args[0]):
+            if func is not torch.tensor and isinstance(args[0], torch.Tensor):
+                return func(*args, **kwargs)
+            made = _stacked(args[0], args[0])
+            wanted = {k: v for k, v in kwargs.items() if k in ("dtype", "device") and v is not None}
+            return made.to(**wanted) if wanted else made
+        elif func is torch.nn.functional.one_hot:
+            return _one_hot(*args, **kwargs)
+        before = len(self._tape.ops)
+        self._tape.seen_functions += 1
+        try:
+            out = func(*args, **kwargs)
+        finally:
+            self._tape.seen_functions -= 1
+        if len(self._tape.ops) > before and name not in _SHAPE_ONLY:
+            self._note_unseen(name, before, args[1:] if name == "new" or name.startswith("new_") else args, kwargs)
+        return out
+
+    def _note_unseen(self, name: str, before: int, args: Any, kwargs: Any) -> None:
+        """Tensors that no operation took were read on the way: numbers, lengths, boundaries."""
+        seen = {uid for op in self._tape.ops[before:] for uid in op.ins}
+        for value in tree_flatten((args, kwargs))[0]:
+            if not _is_plain(value) or (value.is_floating_point() and value.numel() != 1):
+                continue
+            if self._tape.uid(value) not in seen:
+                self._note(name, value)
+
+
+def _is_plain(value: Any) -> bool:
+    """A tensor with memory of its own, not one that stands for a batch inside ``torch.vmap``."""
+    if not isinstance(value, torch.Tensor):
+        return False
+    return not torch._C._functorch.is_functorch_wrapped_tensor(value)
+
+
+def _holds_tensors(data: Any) -> bool:
+    return any(isinstance(x, torch.Tensor) for x in tree_flatten(data)[0])
+
+
+def _stacked(data: Any, whole: Any) -> torch.Tensor:
+    """``torch.tensor`` of nested lists with tensors in them, as operations."""
+    if isinstance(data, torch.Tensor):
+        return data.detach().clone() if data is whole else data.detach().reshape(())
+    if isinstance(data, list | tuple):
+        parts = [_stacked(part, whole) for part in data]
+        dtype = parts[0].dtype
+        for part in parts[1:]:
+            dtype = torch.promote_types(dtype, part.dtype)
+        return torch.stack([part.to(dtype) for part in parts])
+    return torch.tensor(data)
+
+
+def _one_hot(tensor: torch.Tensor, num_classes: int = -1) -> torch.Tensor:
+    """As torch's, whose range check reads the values; here it is left to ``scatter``."""
+    if num_classes < 1:
+        return torch.nn.functional.one_hot(tensor, num_classes)
+    zeros = torch.zeros((*tensor.shape, num_classes), dtype=torch.long, device=tensor.device)
+    return zeros.scatter(-1, tensor.unsqueeze(-1), 1)
+
+
+@contextlib.contextmanager
+def no_threads() -> Iterator[None]:
+    """Refuse that this thread starts others: what they do with tensors leaves no trace.
+
+    Raises
+    ------
+    CannotSliceError
+        On leaving, where one was started.
+    """
+    own, start = threading.get_ident(), threading.Thread.start
+    started: list[str] = []
+
+    def watched(thread: threading.Thread) -> None:
+        if threading.get_ident() == own:
+            started.append(calling_line())
+        start(thread)
+
+    threading.Thread.start = watched  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        threading.Thread.start = start  # type: ignore[method-assign]
+    if started:
+        raise CannotSliceError(
+            f"the model starts a thread ({started[0]}), and what that does leaves no trace"
+        )
