@@ -98,7 +98,9 @@ class LeakWatch(TorchFunctionMode):
         finally:
             self._tape.seen_functions -= 1
         if len(self._tape.ops) > before and name not in _SHAPE_ONLY:
-            self._note_unseen(name, before, args[1:] if name == "new" or name.startswith("new_") else args, kwargs)
+            self._note_unseen(
+                name, before, args[1:] if name == "new" or name.startswith("new_") else args, kwargs
+            )
         return out
 
     def _note_unseen(self, name: str, before: int, args: Any, kwargs: Any) -> None:
