@@ -14,6 +14,7 @@ from pyro_posterior.executors import here, processes, workers
 from pyro_posterior.executors.shards import resolve_shard, share
 from pyro_posterior.job import Job, prepare
 from pyro_posterior.posterior import Posterior
+from pyro_posterior.progress import preparing
 from pyro_posterior.request import Request, takes_arguments_of
 from pyro_posterior.session import undisturbed
 from pyro_posterior.stores.opening import open_store
@@ -98,7 +99,8 @@ def run(request: Request) -> Posterior:
     """The pipeline behind every face of the library."""
     started = time.perf_counter()
     with undisturbed(request) as place:
-        job = prepare(request, place)
+        with preparing(request.show_progress):
+            job = prepare(request, place)
         with open_store(job) as store:
             execute(job, store)
             return finish(job, store, started)

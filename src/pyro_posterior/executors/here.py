@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -11,8 +10,6 @@ from tqdm.auto import tqdm
 from pyro_posterior.contracts import Segment, Store
 from pyro_posterior.drawing import draw_segments, values_of
 from pyro_posterior.job import Job
-
-logger = logging.getLogger(__name__)
 
 
 def execute(job: Job, store: Store, segments: Sequence[Segment]) -> None:
@@ -31,7 +28,6 @@ def keeping_what_is_written(store: Store) -> Iterator[None]:
         yield
     except BaseException as error:
         if kept := store.describe():
-            logger.warning("interrupted: %s", kept)
             error.add_note(kept)
         raise
 

@@ -78,3 +78,17 @@ def halves(batch):
 
 def first_draw(x, axis):
     return x.take(0, axis=axis)
+
+
+def raises():
+    """A fit that cannot be loaded."""
+    raise KeyError("counts")
+
+
+def takes_something(path):
+    return path
+
+
+def never_run():
+    """A guide that was not fitted."""
+    return {**in_batches(), "guide": AutoNormal(model, create_plates=_plate)}

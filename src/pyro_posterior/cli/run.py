@@ -1,0 +1,171 @@
+"""``pyro-posterior run``: draw from a posterior and keep the result."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pyro_posterior.cli.labels import read_coords
+from pyro_posterior.cli.options import PROG, UNSET, add_command, add_target, load
+from pyro_posterior.cli.outputs import check_file, check_store, file_of
+from pyro_posterior.cli.report import write_page
+from pyro_posterior.errors import RequestError
+from pyro_posterior.printable import printable
+
+#: Options that are no arguments of `sample_posterior`.
+_OWN = {"command", "verbose", "target", "adata", "model_class", "report"}
+
+
+def run(options: argparse.Namespace) -> None:
+    """Draw from the posterior and keep the result."""
+    from pyro_posterior.functions import find_function
+
+    given = {name: value for name, value in vars(options).items() if name not in _OWN}
+    store = given.get("store")
+    if store is None and options.report is None:
+        raise RequestError("give --store FOLDER, --report FILE or both, so that the result is kept")
+    read = [file_of(options.target), options.adata]
+    check_store(store, read)
+    check_file("--report", options.report, [*read, store])
+    if "to_args" in given:
+        given["to_args"] = find_function(given["to_args"])
+    if "summary_fun" in given:
+        given["summary_fun"] = dict(map(_summary, given["summary_fun"]))
+    if "coords" in given:
+        given["coords"] = read_coords(given["coords"])
+    if "client" in given:
+        given["client"] = _client(given["client"])
+    posterior = load(options).sample(given)
+    print(printable(repr(posterior)))
+    if store is not None:
+        print(f"store: {printable(store)}")
+    if options.report is not None:
+        write_page(posterior, options.report)
+
+
+def how_to_go_on(options: argparse.Namespace, argv: Sequence[str]) -> str:
+    """What is said at an interruption."""
+    store = getattr(options, "store", None)
+    if options.command is not run:
+        return f"\n{PROG}: interrupted"
+    if store is None:
+        return f"\n{PROG}: interrupted; nothing was kept. With --store FOLDER a run can be resumed."
+    again = [PROG, *(word for word in argv if word != "--overwrite")]
+    return (
+        f"\n{PROG}: interrupted. To go on from what is complete in {store}:\n  {shlex.join(again)}"
+    )
+
+
+def add_run(commands: Any) -> None:
+    """The command and its options."""
+    parser = add_command(
+        commands,
+        run,
+        "run",
+        f"  {PROG} run my_model/ --adata cells.h5ad --store posterior.zarr --seed 1\n"
+        f"  {PROG} run fit.py:fitted --num-samples 500 --report report.html",
+    )
+    # The target first: the lists of sites would otherwise take it for one more.
+    parser.usage = "%(prog)s TARGET [options]"
+    add_target(
+        parser,
+        "directory of a saved scvi-tools model, or module:function (or file.py:function) that "
+        "returns (model, guide, data) or a dict of arguments of sample_posterior",
+    )
+    # A flag that is not given leaves the function's own default, so none has one here.
+    add = parser.add_argument_group("what to draw").add_argument
+    add("--num-samples", type=int, default=UNSET, metavar="N", help="joint draws (default 1000)")
+    add("--return-sites", nargs="+", default=UNSET, metavar="SITE", help="only these sites")
+    add("--exclude-sites", nargs="+", default=UNSET, metavar="SITE", help="all but these sites")
+    add("--return-observed", action="store_true", default=UNSET, help="observed sites too")
+    add("--return-samples", action="store_true", default=UNSET, help="keep all draws")
+    add(
+        "--summary",
+        dest="summary_fun",
+        action="append",
+        default=UNSET,
+        metavar="NAME=MODULE:FUNCTION",
+        help="a summary in place of means, sds and quantiles, such as median=numpy:median; "
+        "may be given several times",
+    )
+    add(
+        "--coords",
+        action="append",
+        default=UNSET,
+        metavar="DIM=FILE:COLUMN",
+        help="labels along a dimension, such as cells=cells.csv:id; may be given several times",
+    )
+    add("--seed", type=int, default=UNSET, help="the same seed gives the same numbers")
+    add = parser.add_argument_group("how to draw").add_argument
+    add("--batch-size", type=int, default=UNSET, metavar="N", help="observations per minibatch")
+    add("--obs-plate", default=UNSET, metavar="NAME", help="plate of the observations")
+    add(
+        "--to-args",
+        default=UNSET,
+        metavar="MODULE:FUNCTION",
+        help="turns a batch into the model's (args, kwargs)",
+    )
+    add("--engine", choices=("auto", "sliced", "loop"), default=UNSET, help="default auto")
+    add("--accelerator", default=UNSET, help="auto, cpu, gpu, cuda, mps or tpu (default auto)")
+    add("--device", type=_device, default=UNSET, help="number or name of the device")
+    add(
+        "--shard",
+        type=_shard,
+        default=UNSET,
+        metavar="I/N",
+        help="draw share I of N (from 0), or auto: as SLURM or torchrun say; needs --store",
+    )
+    add(
+        "--client",
+        default=UNSET,
+        metavar="ADDRESS",
+        help="draw on the workers of this Dask scheduler",
+    )
+    add = parser.add_argument_group("where the result goes").add_argument
+    add("--store", default=UNSET, metavar="FOLDER", help="Zarr store; an unfinished one is resumed")
+    add("--overwrite", action="store_true", default=UNSET, help="start the store anew")
+    add("--report", metavar="FILE", help="also write the report page")
+    add(
+        "--no-progress",
+        dest="show_progress",
+        action="store_false",
+        default=UNSET,
+        help="no progress bar",
+    )
+
+
+def _device(text: str) -> int | str:
+    return int(text) if text.isdigit() else text
+
+
+def _shard(text: str) -> tuple[int, int] | str:
+    if text == "auto":
+        return text
+    index, _, count = text.partition("/")
+    if not (index.isdigit() and count.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither I/N, such as 0/4, nor auto")
+    return int(index), int(count)
+
+
+def _client(address: str) -> Any:
+    from pyro_posterior.errors import MissingPackageError
+
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise MissingPackageError("distributed", "dask", "--client") from error
+    try:
+        return Client(address)
+    except (OSError, ValueError) as error:
+        raise RequestError(f"--client: no scheduler answers at {address!r}: {error}") from error
+
+
+def _summary(text: str) -> tuple[str, Callable[..., Any]]:
+    from pyro_posterior.functions import find_function
+
+    name, equals, function = text.partition("=")
+    if not equals or not name:
+        raise RequestError(f"--summary {text!r} is not of the form NAME=MODULE:FUNCTION")
+    return name, find_function(function)
