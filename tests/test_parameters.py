@@ -16,7 +16,8 @@ from pyro.infer.autoguide import AutoNormal
 from pyro.nn import PyroModule, PyroParam
 from torch.distributions import constraints
 
-from pyro_posterior.parameters import modules_of, own_parameters, placed
+from pyro_posterior.networks import evaluating, modules_of
+from pyro_posterior.parameters import own_parameters
 from toy_models import assert_same, sample
 
 CPU = torch.device("cpu")
@@ -224,16 +225,16 @@ def test_modules_are_found_behind_callables():
     module, other = Dropped(), Dropped()
     partial = functools.partial(module.forward, other=other)
     assert modules_of(module, module.forward) == [module]
-    assert modules_of(partial) == [module, other]
+    assert modules_of(partial) == [other, module]
     assert modules_of(poutine.scale(poutine.block(module), scale=2.0)) == [module]
     assert modules_of(print, lambda y: y) == []
 
 
-def test_placed_puts_modes_back_after_an_error():
+def test_modes_are_put_back_after_an_error():
     module = Dropped()
 
     def within():
-        with placed([module], CPU):
+        with evaluating([module]):
             assert not module.dropout.training
             raise KeyError
 

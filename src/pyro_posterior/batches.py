@@ -87,7 +87,11 @@ class Batches:
             )
 
     def _place(self, value: Any) -> Any:
-        return value.to(self._device) if isinstance(value, torch.Tensor) else value
+        if not isinstance(value, torch.Tensor):
+            return value
+        if value.is_inference():  # made in the caller's inference mode: it could not be recorded
+            value = value.clone()
+        return value.to(self._device)
 
     def first_two(self) -> tuple[Minibatch, Minibatch | None]:
         """The first minibatch, and the second where there is one."""

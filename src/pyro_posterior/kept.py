@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, cast
-from weakref import WeakKeyDictionary
 
 import pyro
 import torch
 from pyro.params.param_store import StateDict
 
-from pyro_posterior.parameters import modules_of, owned_parameters
+from pyro_posterior.networks import modules_of
+from pyro_posterior.parameters import owned_parameters
 
 logger = logging.getLogger(__name__)
 
-_kept: WeakKeyDictionary[Any, StateDict] = WeakKeyDictionary()
+#: By ``id`` of the host's module, since it need not be hashable: a reference to it, and the copy.
+_kept: dict[int, tuple[Callable[[], Any], StateDict]] = {}
 
 
 def keep_parameters(model: Any) -> None:
@@ -39,7 +42,21 @@ def keep_parameters(model: Any) -> None:
 def _keep(module: Any, state: StateDict) -> None:
     """Copy ``state`` if there is anything in it that does not live in the module."""
     if set(state["params"]) - set(owned_parameters(_parts(module))):
-        _kept[module] = _copy(state)
+        number = id(module)
+        try:
+            reference: Callable[[], Any] = weakref.ref(module, lambda _: _kept.pop(number, None))
+        except TypeError:  # a namespace, or a class with slots: it is kept alive with its copy
+            reference = functools.partial(_same, module)
+        _kept[number] = reference, _copy(state)
+
+
+def _same(module: Any) -> Any:
+    return module
+
+
+def _kept_for(module: Any) -> StateDict | None:
+    reference, state = _kept.get(id(module), (lambda: None, None))
+    return state if reference() is module else None
 
 
 @contextlib.contextmanager
@@ -60,7 +77,7 @@ def kept_parameters(module: Any) -> Iterator[bool]:
         _keep(module, live)
         yield False
         return
-    kept = _kept.get(module)
+    kept = _kept_for(module)
     if kept is not None and _owner(kept, parts) == "other":
         kept = None  # the module was fitted further since
     if kept is not None:

@@ -20,6 +20,7 @@ from pyro_posterior.kept import kept_parameters
 from pyro_posterior.posterior import Posterior
 from pyro_posterior.request import HostRequest
 from pyro_posterior.sampling import run
+from pyro_posterior.session import one_at_a_time
 
 # Order of the positional arguments where the first is a number: earlier releases of scvi-tools.
 _EARLIER = (
@@ -140,7 +141,7 @@ def _sample(
     if loader is None:
         loader = _make_loader(self, adata, indices, batch_size)
 
-    with kept_parameters(module) as foreign:
+    with one_at_a_time(), kept_parameters(module) as foreign:
         return run(
             HostRequest(
                 model if model is not None else module.model,

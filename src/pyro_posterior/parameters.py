@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pyro
 import torch
@@ -17,27 +15,6 @@ from pyro_posterior.errors import RequestError
 from pyro_posterior.warn import warn
 
 logger = logging.getLogger(__name__)
-
-
-def modules_of(*functions: Callable[..., Any]) -> list[torch.nn.Module]:
-    """The modules behind callables: themselves, the owners of bound methods, inside partials.
-
-    Pyro's handlers (``poutine.block(model)``) are partials that hold the model as an argument.
-    """
-    found: list[torch.nn.Module] = []
-    waiting: list[Any] = list(functions)
-    while waiting:
-        function = waiting.pop(0)
-        if isinstance(function, functools.partial):
-            inside = (function.func, *function.args, *function.keywords.values())
-            waiting += [value for value in inside if callable(value)]
-            continue
-        for owner in (function, getattr(function, "__self__", None)):
-            if isinstance(owner, torch.nn.Module):
-                if all(owner is not other for other in found):
-                    found.append(owner)
-                break
-    return found
 
 
 @contextlib.contextmanager
@@ -141,28 +118,3 @@ def check_fitted(before: set[str], modules: list[torch.nn.Module], *, trained: b
             "pyro_posterior.scvi.use_in() (or keep_parameters(model)) before the other one comes"
         )
     warn(f"{names} were never fitted: pyro.param statements made them from their initial values")
-
-
-@contextlib.contextmanager
-def placed(modules: list[torch.nn.Module], device: torch.device) -> Iterator[None]:
-    """Modules on ``device`` and in eval mode; both put back on leaving."""
-    modes = [(part, part.training) for module in modules for part in module.modules()]
-    homes = [(module, _device_of(module)) for module in modules]
-    try:
-        for module, home in homes:
-            module.eval()
-            if home is not None and home != device:
-                module.to(device)
-        yield
-    finally:
-        for module, home in homes:
-            if home is not None and home != device:
-                module.to(home)
-        for part, training in modes:
-            part.training = training
-
-
-def _device_of(module: torch.nn.Module) -> torch.device | None:
-    for tensor in (*module.parameters(), *module.buffers()):
-        return tensor.device
-    return None
