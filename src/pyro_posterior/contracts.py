@@ -26,6 +26,9 @@ Results = dict[str, dict[str, np.ndarray]]
 #: ``fun(x, axis=0)`` on a NumPy array ``(draw, *site shape)``.
 SummaryFunction = Callable[..., Any]
 
+#: Functions by name, or a list of names of summaries and of such dicts.
+Summaries = Mapping[str, SummaryFunction] | Sequence[str | Mapping[str, SummaryFunction]]
+
 
 @dataclass(frozen=True)
 class Minibatch:

@@ -128,9 +128,8 @@ def prepare(request: Request, place: Place, *, identified: bool = False) -> Job:
     identity: Mapping[str, str] = {}
     digests: list[str] = []
     if identified:
-        identity = identity_of(
-            sampler, place.modules, (first, last), place.device, request.summary_fun
-        )
+        functions = None if request.summary_fun is None else summaries.functions
+        identity = identity_of(sampler, place.modules, (first, last), place.device, functions)
         digests = [batches.digest(index) for index in range(len(sizes))]
     rows = earlier.segment_rows if earlier else segment_rows(plan)
     return Job(

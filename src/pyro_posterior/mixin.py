@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import numbers
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from pyro_posterior import settings
 from pyro_posterior.batches import check_batch_size
-from pyro_posterior.contracts import SummaryFunction
+from pyro_posterior.contracts import Summaries
 from pyro_posterior.data.arguments import ToArgs
 from pyro_posterior.errors import RequestError
 from pyro_posterior.kept import kept_parameters
@@ -77,7 +77,7 @@ class PyroSampleMixin:
         summary_frequency
             Accepted for compatibility and not needed: every minibatch is summarised by itself.
         summary_fun
-            ``{name: fun}``, each called as ``fun(draws, axis=0)``.
+            Names of summaries or ``{name: fun}``, as for `pyro_posterior.sample_posterior`.
         **sample_kwargs
             ``model`` (used instead of ``module.model``, from the first draw to the last),
             ``exclude_vars``, ``show_progress``, ``seed``, ``engine``, ``store``, ``overwrite``;
@@ -117,7 +117,7 @@ def _sample(
     return_observed: bool = False,
     return_samples: bool = False,
     summary_frequency: int | None = None,
-    summary_fun: Mapping[str, SummaryFunction] | None = None,
+    summary_fun: Summaries | None = None,
     **sample_kwargs: Any,
 ) -> Posterior:
     del summary_frequency

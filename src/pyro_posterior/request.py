@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, ParamSpec, TypeVar
 import torch
 
 from pyro_posterior.batches import check_batch_size
-from pyro_posterior.contracts import Engine, SummaryFunction
+from pyro_posterior.contracts import Engine, Summaries
 from pyro_posterior.data.arguments import ToArgs
 from pyro_posterior.devices import all_devices
 from pyro_posterior.errors import RequestError
@@ -42,7 +42,7 @@ class Request:
     device: int | str | torch.device | Sequence[int | str | torch.device] = "auto"
     return_observed: bool = False
     return_samples: bool = False
-    summary_fun: Mapping[str, SummaryFunction] | None = None
+    summary_fun: Summaries | None = None
     seed: int | None = None
     engine: Engine = "auto"
     store: str | Path | None = None

@@ -51,8 +51,10 @@ def sample_posterior(*args: Any, **kwargs: Any) -> Posterior:
     return_samples
         Also return all draws, as ``posterior_samples``.
     summary_fun
-        ``{name: fun}``, each called as ``fun(draws, axis=0)``. By default means, standard
-        deviations (ddof 0) and exact 5 % and 95 % quantiles.
+        Names, as in ``["mean", "sd", "median", "q025", "hdi90", "eti50", "prob>0", "mode"]``, or
+        ``{name: fun}``, each called as ``fun(draws, axis=0)``, or a list of both. By default
+        means, standard deviations (ddof 0) and exact 5 % and 95 % quantiles. An interval's lower
+        and upper end lie along a first axis of its own.
     seed
         The same seed gives the same numbers. None: `pyro_posterior.settings.seed`, or a fresh one,
         kept in the result.

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from pyro_posterior.reductions.moments import mean_of, spread_of
+from pyro_posterior.reductions.ordered import highest_density, most_frequent
 from pyro_posterior.reductions.ranks import order_statistics
 from pyro_posterior.reductions.statistic import Statistic
 
@@ -22,8 +24,6 @@ BLOCK_VALUES = 128 * 1024
 MIN_COLUMNS, MAX_COLUMNS = 64, 512
 #: Below so many values per thread a thread costs more than it saves.
 VALUES_PER_WORKER = 200_000
-#: `einsum` adds squares one after the other in a few lanes: long rows are cut, for accuracy.
-SQUARES_SEGMENT = 4096
 
 _HALVES = (torch.float16, torch.bfloat16)
 
@@ -44,11 +44,14 @@ def summarise_columns(
 
     Returns
     -------
-    One array ``(column,)`` per statistic, and the count.
+    One array ``(column,)`` per statistic, ``(2, column)`` for an interval, and the count.
     """
     count, columns = flat.shape
     dtype = numpy_dtype(flat.dtype)
-    results = [np.empty(columns, statistic.result_dtype(dtype)) for statistic in statistics]
+    results = [
+        np.empty((columns,) if one.values == 1 else (one.values, columns), one.result_dtype(dtype))
+        for one in statistics
+    ]
     workers = max(1, min(workers, count * columns // VALUES_PER_WORKER))
     width = _block_width(count, columns, workers)
     todo = deque((start, min(start + width, columns)) for start in range(0, columns, width))
@@ -62,7 +65,7 @@ def summarise_columns(
                     start, stop = todo.popleft()
                 except IndexError:  # another thread took the last one
                     break
-                nonfinite += block.summarise(start, stop, [r[start:stop] for r in results])
+                nonfinite += block.summarise(start, stop, [r[..., start:stop] for r in results])
         return nonfinite
 
     if workers == 1:
@@ -95,10 +98,11 @@ class _Block:
         self.statistics = statistics
         self.ranks = {rank for s in statistics for rank in s.ranks(self.count)}
         self.squares = any(s.needs_squares for s in statistics)
+        self.all_sorted = any(s.needs_all_sorted for s in statistics)
         self.floating = stored.is_floating_point
         self.rows = torch.empty(self.count * width, dtype=stored)
         self.stage = torch.empty(self.count * width, dtype=stored)
-        if not self.floating and any(s.kind == "mean" or s.needs_squares for s in statistics):
+        if not self.floating and any(s.needs_floats for s in statistics):
             self.real = np.empty(self.count * width, np.float64)
 
     def summarise(self, start: int, stop: int, out: Sequence[np.ndarray]) -> int:
@@ -112,15 +116,30 @@ class _Block:
                 nonfinite = int(np.count_nonzero(~np.isfinite(rows[doubtful])))
                 gaps = np.isnan(rows).any(axis=1)
         found = self._moments(rows, total if self.floating else None) | self._extremes(rows)
-        ordered = order_statistics(rows, self.ranks)  # last, since it moves values about
+        shares = {s: _share(rows, s) for s in self.statistics if s.counts}
+        ordered = self._order(rows)  # last, since it moves values about
         for statistic, target in zip(self.statistics, out, strict=True):
-            if statistic.needs_sort:
-                target[...] = _between(ordered, statistic, self.count)
-                if gaps is not None:
-                    target[gaps] = np.nan
-            else:
+            if not (statistic.needs_sort or statistic.counts):
                 target[...] = found[statistic.kind]
+                continue
+            if statistic.counts:
+                target[...] = shares[statistic]
+            elif statistic.kind == "hdi":
+                target[...] = highest_density(rows, statistic.q or 0.0)
+            elif statistic.kind == "mode":
+                target[...] = most_frequent(rows)
+            else:
+                target[...] = _between(ordered, statistic, self.count)
+            if gaps is not None:
+                target[..., gaps] = np.nan
         return nonfinite
+
+    def _order(self, rows: np.ndarray) -> dict[int, np.ndarray]:
+        """The order statistics asked for; ``rows`` are in order afterwards where all are needed."""
+        if not self.all_sorted:
+            return order_statistics(rows, self.ranks)
+        rows.sort(axis=1)
+        return {rank: rows[:, rank] for rank in self.ranks}
 
     def _load(self, start: int, stop: int) -> np.ndarray:
         """Columns ``start`` to ``stop`` as ``(column, draw)``, contiguous."""
@@ -155,13 +174,10 @@ class _Block:
             np.copyto(real, rows)
             rows, stage = real, self.real
             total = np.add.reduce(rows, axis=1)
-        mean = total / total.dtype.type(self.count)
-        found["mean"] = mean
+        found["mean"] = mean = mean_of(rows, total)
         if self.squares:
-            centred = stage[: rows.size].reshape(rows.shape)
-            np.subtract(rows, mean[:, None], out=centred)
-            found["var"] = variance = _mean_square(centred)
-            found["std"] = np.sqrt(variance)
+            spread = spread_of(rows, mean, stage)
+            found["var"], found["std"] = spread.var, spread.std
         return found
 
     def _extremes(self, rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -174,31 +190,25 @@ def _sum_dtype(rows: np.ndarray) -> np.dtype:
     return np.add.reduce(np.empty(0, rows.dtype)).dtype
 
 
-def _mean_square(centred: np.ndarray) -> np.ndarray:
-    """Mean squared deviation of each row, in float64, freed of the rounding error of the mean.
-
-    The corrected two-pass algorithm: Chan, Golub and LeVeque, The American Statistician 37 (1983).
-    """
-    count = centred.shape[1]
-    squares = np.zeros(len(centred))
-    for start in range(0, count, SQUARES_SEGMENT):
-        part = centred[:, start : start + SQUARES_SEGMENT]
-        squares += np.einsum("ij,ij->i", part, part)
-    left = np.add.reduce(centred, axis=1) / float(count)
-    left[~np.isfinite(left)] = 0.0
-    left = left.astype(np.float64, copy=False)
-    return np.maximum(squares / count - left * left, 0.0)
+def _share(rows: np.ndarray, statistic: Statistic) -> np.ndarray:
+    """Share of each row's values above, below or at a threshold."""
+    compare = {"share above": np.greater, "share below": np.less, "share at": np.equal}
+    hits = compare[statistic.kind](rows, statistic.q or 0.0)
+    return np.count_nonzero(hits, axis=1) / rows.shape[1]
 
 
 def _between(ordered: dict[int, np.ndarray], statistic: Statistic, count: int) -> np.ndarray:
-    """A median or quantile of each row, from the order statistics around it."""
+    """A median, quantile or two of each row, from the order statistics around it."""
     if statistic.kind == "median":
         value = _real(ordered[count // 2])
         if count % 2 == 0:
             value = (_real(ordered[count // 2 - 1]) + value) / value.dtype.type(2)
         return value
-    below, above, weight = statistic.position(count)
-    return np.asarray(interpolate(_real(ordered[below]), _real(ordered[above]), weight))
+    ends = [
+        interpolate(_real(ordered[below]), _real(ordered[above]), weight)
+        for below, above, weight in statistic.positions(count)
+    ]
+    return np.asarray(ends[0] if statistic.values == 1 else np.stack(ends))
 
 
 def _real(x: np.ndarray) -> np.ndarray:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
+from pyro_posterior.contracts import Summaries
 from pyro_posterior.errors import RequestError
 from pyro_posterior.reductions.columns import summarise_columns
 from pyro_posterior.reductions.custom import as_read_only_array, call_summary
 from pyro_posterior.reductions.device import suits_device, summarise_on_device
+from pyro_posterior.reductions.names import KNOWN, named
 from pyro_posterior.reductions.quantile import Quantile
 from pyro_posterior.reductions.statistic import Statistic, recognise
 
@@ -40,7 +42,7 @@ class SummaryPlan:
     """What to compute; made by `plan_summaries`."""
 
     names: tuple[str, ...]  # documented names of the results
-    functions: tuple[Callable[..., Any], ...]  # the caller's, in the same order
+    functions: tuple[Any, ...]  # the caller's, or a `Statistic`, in the same order
     statistics: tuple[Statistic | None, ...]  # the fast path of each, None: it must be called
 
     def compute(self, draws: torch.Tensor, *, workers: int = 1) -> Summarised:
@@ -73,6 +75,11 @@ class SummaryPlan:
             )
         draws = draws.detach().resolve_neg()
         fast = () if draws.is_complex() else self.statistics
+        if draws.is_complex() and (unable := [f for f in self.functions if not callable(f)]):
+            raise RequestError(
+                f"draws are complex, of which there is no {unable[0].kind}: leave the site out, or "
+                "give a function of your own in summary_fun"
+            )
         known = tuple(dict.fromkeys(s for s in fast if s is not None))
         columns, nonfinite = _summarise(draws, known, workers)
         by_statistic = dict(zip(known, columns, strict=True))
@@ -81,40 +88,36 @@ class SummaryPlan:
         statistics = fast or (None,) * len(self.names)
         for name, fun, statistic in zip(self.names, self.functions, statistics, strict=True):
             if statistic is not None:
-                values[name] = by_statistic[statistic].reshape(draws.shape[1:])
+                found = by_statistic[statistic]
+                values[name] = found.reshape(found.shape[:-1] + tuple(draws.shape[1:]))
             else:
                 array = as_read_only_array(draws) if array is None else array
                 values[name] = call_summary(name, fun, array)
         return Summarised(values, nonfinite)
 
 
-def plan_summaries(summary_fun: Mapping[str, Callable[..., Any]] | None) -> SummaryPlan:
+def plan_summaries(summary_fun: Summaries | None) -> SummaryPlan:
     """Read the caller's ``summary_fun`` once.
 
     Parameters
     ----------
     summary_fun
-        Name to ``fun(x, axis=0)``, left as it is; None: means, sds, 5 % and 95 % quantiles. A
-        name gets the prefix ``post_sample_`` unless it has it.
+        A list of names (see `names.KNOWN`) and of dicts, or one dict, name to ``fun(x, axis=0)``,
+        left as it is; None: means, sds, 5 % and 95 % quantiles. A name gets the prefix
+        ``post_sample_`` unless it has it.
 
     Raises
     ------
     RequestError
-        No entries, a name that is no string or names a result twice, or a value that cannot be
-        called.
+        No entries, a name that is no string, unknown or names a result twice, or a value that
+        cannot be called.
     """
-    if summary_fun is None:
-        summary_fun = DEFAULTS
-    if not isinstance(summary_fun, Mapping) or not summary_fun:
-        raise RequestError(
-            "summary_fun must be a dict with at least one entry, name to fun(x, axis=0), such as "
-            f"{{'means': np.mean}}, or None for the default summaries, but got {summary_fun!r}."
-        )
     names: list[str] = []
-    for key, fun in summary_fun.items():
+    functions: list[Any] = []
+    for key, fun in _entries(DEFAULTS if summary_fun is None else summary_fun):
         if not isinstance(key, str) or not key:
             raise RequestError(f"Names in summary_fun must be non-empty strings, but got {key!r}.")
-        if not callable(fun):
+        if not callable(fun) and not isinstance(fun, Statistic):
             raise RequestError(
                 f"summary_fun[{key!r}] must be a function, called as fun(x, axis=0), "
                 f"but got {fun!r}."
@@ -126,9 +129,33 @@ def plan_summaries(summary_fun: Mapping[str, Callable[..., Any]] | None) -> Summ
                 "added where it is missing); rename one."
             )
         names.append(name)
-    functions = tuple(summary_fun.values())
+        functions.append(fun)
     statistics = tuple(recognise(name, fun) for name, fun in zip(names, functions, strict=True))
-    return SummaryPlan(tuple(names), functions, statistics)
+    return SummaryPlan(tuple(names), tuple(functions), statistics)
+
+
+def _entries(summary_fun: Any) -> Iterator[tuple[Any, Any]]:
+    """Names with their functions or statistics, in the caller's order."""
+    if isinstance(summary_fun, str):
+        summary_fun = [summary_fun]
+    if isinstance(summary_fun, Mapping):
+        summary_fun = [summary_fun]
+    if not isinstance(summary_fun, Sequence) or not any(summary_fun):
+        raise RequestError(
+            "summary_fun must be a list of names, a dict with at least one entry, name to "
+            "fun(x, axis=0), such as {'means': np.mean}, or None for the default summaries, but "
+            f"got {summary_fun!r}. The names are {KNOWN}."
+        )
+    for entry in summary_fun:
+        if isinstance(entry, str):
+            yield entry, named(entry.removeprefix(PREFIX))
+        elif isinstance(entry, Mapping):
+            yield from entry.items()
+        else:
+            raise RequestError(
+                f"summary_fun has the entry {entry!r}, but takes names and dicts of names and "
+                f"functions. The names are {KNOWN}."
+            )
 
 
 def _summarise(

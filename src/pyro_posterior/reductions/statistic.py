@@ -13,7 +13,22 @@ import numpy as np
 from pyro_posterior.errors import RequestError
 from pyro_posterior.reductions.quantile import Quantile, valid_probability
 
-Kind = Literal["mean", "std", "var", "sum", "min", "max", "median", "quantile"]
+Kind = Literal[
+    "mean",
+    "std",
+    "var",
+    "sum",
+    "min",
+    "max",
+    "median",
+    "quantile",
+    "eti",
+    "hdi",
+    "mode",
+    "share above",
+    "share below",
+    "share at",
+]
 
 _KINDS: tuple[tuple[Callable[..., Any], Kind], ...] = (
     (np.mean, "mean"),
@@ -30,24 +45,44 @@ _KINDS: tuple[tuple[Callable[..., Any], Kind], ...] = (
 
 @dataclass(frozen=True)
 class Statistic:
-    """One number per column of draws."""
+    """One number per column of draws, or two: the ends of an interval."""
 
     kind: Kind
-    q: float | None = None  # of a quantile, in [0, 1]
+    q: float | None = None  # of a quantile, in [0, 1]; of an interval, its probability; a threshold
+
+    @property
+    def values(self) -> int:
+        """How many numbers a column gets: 2 for the ends of an interval, else 1."""
+        return 2 if self.kind in ("eti", "hdi") else 1
 
     @property
     def needs_sort(self) -> bool:
         """Whether it is read off the ordered draws."""
-        return self.kind in ("median", "quantile")
+        return self.kind in ("median", "quantile", "eti", "hdi", "mode")
+
+    @property
+    def needs_all_sorted(self) -> bool:
+        """Whether a few order statistics do not suffice."""
+        return self.kind in ("hdi", "mode")
 
     @property
     def needs_squares(self) -> bool:
         """Whether it needs the squared deviations from the mean."""
         return self.kind in ("std", "var")
 
+    @property
+    def needs_floats(self) -> bool:
+        """Whether whole numbers must be made floating for it."""
+        return self.kind == "mean" or self.needs_squares
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is a share of the draws."""
+        return self.kind.startswith("share")
+
     def result_dtype(self, draws: np.dtype) -> np.dtype:
         """What NumPy returns for draws of this dtype; quantiles of booleans are float64."""
-        if self.kind in ("min", "max") or draws.kind == "f":
+        if self.kind in ("min", "max", "mode", "hdi") or draws.kind == "f":
             return draws
         if self.kind == "sum":
             return np.add.reduce(np.empty(0, draws)).dtype
@@ -57,14 +92,24 @@ class Statistic:
         """Ranks it is read off, from 0, among ``count`` draws; none where it needs no order."""
         if self.kind == "median":
             return (count // 2,) if count % 2 else (count // 2 - 1, count // 2)
-        return self.position(count)[:2] if self.kind == "quantile" else ()
+        return tuple(rank for below, above, _ in self.positions(count) for rank in (below, above))
 
-    def position(self, count: int) -> tuple[int, int, float]:
-        """Index below, index above and weight of the quantile among ``count`` ordered draws."""
-        assert self.q is not None
-        virtual = (count - 1) * self.q
-        below = min(math.floor(virtual), count - 1)
-        return below, min(below + 1, count - 1), virtual - below
+    def positions(self, count: int) -> tuple[tuple[int, int, float], ...]:
+        """Index below, index above and weight of its quantiles among ``count`` ordered draws."""
+        if self.kind == "quantile":
+            assert self.q is not None
+            return (_position(self.q, count),)
+        if self.kind == "eti":
+            assert self.q is not None
+            tail = (1.0 - self.q) / 2
+            return (_position(tail, count), _position(1.0 - tail, count))
+        return ()
+
+
+def _position(q: float, count: int) -> tuple[int, int, float]:
+    virtual = (count - 1) * q
+    below = min(math.floor(virtual), count - 1)
+    return below, min(below + 1, count - 1), virtual - below
 
 
 def recognise(name: str, fun: Callable[..., Any]) -> Statistic | None:
@@ -75,6 +120,8 @@ def recognise(name: str, fun: Callable[..., Any]) -> Statistic | None:
     RequestError
         ``fun`` is NumPy's quantile or percentile with a probability out of range.
     """
+    if isinstance(fun, Statistic):
+        return fun
     for known, kind in _KINDS:
         if fun is known:
             return Statistic(kind)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -20,7 +20,7 @@ def identity_of(
     modules: Iterable[torch.nn.Module],
     ends: tuple[Minibatch, Minibatch],
     device: torch.device,
-    summary_fun: Mapping[str, Any] | None = None,
+    summary_fun: Sequence[Any] | None = None,
 ) -> dict[str, str]:
     """What a store keeps of model, guide, data and the caller's summaries, besides the plan.
 
@@ -37,7 +37,7 @@ def identity_of(
         "device": device.type,
     }
     if summary_fun is not None:
-        words = repr([_words(fun) for fun in summary_fun.values()])
+        words = repr([_words(fun) for fun in summary_fun])
         identity["functions"] = hashlib.blake2b(words.encode(), digest_size=16).hexdigest()
     return identity
 
