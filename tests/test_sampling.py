@@ -15,7 +15,7 @@ import pyro_posterior
 from pyro_posterior.drawing import draw_segments
 from pyro_posterior.errors import PosteriorWarning, RequestError
 from pyro_posterior.job import prepare
-from pyro_posterior.randomness import random_states
+from pyro_posterior.keyed.state import random_states
 from pyro_posterior.request import Request
 from pyro_posterior.sampling import open_store
 from pyro_posterior.session import undisturbed

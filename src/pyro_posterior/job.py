@@ -17,9 +17,9 @@ from pyro_posterior.contracts import Minibatch, Program, RunPlan, Segment, Site
 from pyro_posterior.data.sources import NoSuchBatch
 from pyro_posterior.errors import RequestError
 from pyro_posterior.joint import JointSampler
+from pyro_posterior.keyed.state import fresh_seed
 from pyro_posterior.parameters import check_fitted, stored_names
 from pyro_posterior.program import look_first, make_program
-from pyro_posterior.randomness import fresh_seed
 from pyro_posterior.reductions.plan import SummaryPlan, plan_summaries
 from pyro_posterior.request import Request
 from pyro_posterior.segments import cut, segment_rows

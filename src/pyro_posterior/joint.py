@@ -13,7 +13,8 @@ from pyro import poutine
 from pyro.poutine.subsample_messenger import _Subsample
 
 from pyro_posterior.contracts import Minibatch
-from pyro_posterior.randomness import KeyedDraws, KeyNamer
+from pyro_posterior.keyed.keys import Where
+from pyro_posterior.keyed.modes import KeyedDraws, KeyNamer
 
 
 @contextlib.contextmanager
@@ -46,6 +47,7 @@ class JointSampler:
     seed: int
     obs_plate: str | None = None
     local_names: frozenset[str] = frozenset()
+    cubes: tuple[int, ...] = ()  # lengths of the hypercubes of stratified draws
 
     def is_local(self, msg: Any) -> bool:
         """Whether draws of this site differ between minibatches."""
@@ -57,6 +59,10 @@ class JointSampler:
     def namer(self) -> KeyNamer:
         return KeyNamer(self.is_local)
 
+    def where(self, draws: range, minibatch: int) -> Where:
+        """What random operations need to know beside their keys, for some draws."""
+        return Where(self.seed, draws, minibatch, self.cubes)
+
     def run(self, minibatch: Minibatch) -> tuple[poutine.Trace, poutine.Trace]:
         """Guide trace and replayed model trace, with whatever modes are active outside."""
         guide_trace = poutine.trace(self.guide).get_trace(*minibatch.args, **minibatch.kwargs)
@@ -67,14 +73,14 @@ class JointSampler:
     def traces(self, minibatch: Minibatch, draw: int) -> tuple[poutine.Trace, poutine.Trace]:
         """Guide trace and replayed model trace of one keyed draw."""
         namer = self.namer()
-        keyed = KeyedDraws(namer, self.seed, draw, minibatch.index)
+        keyed = KeyedDraws(namer, self.where(range(draw, draw + 1), minibatch.index))
         with no_validation(), namer, keyed:
             return self.run(minibatch)
 
     def model_alone(self, minibatch: Minibatch) -> poutine.Trace:
         """Trace of the model without the guide, whose plates are then the model's own."""
         namer = self.namer()
-        with no_validation(), namer, KeyedDraws(namer, self.seed, 0, minibatch.index):
+        with no_validation(), namer, KeyedDraws(namer, self.where(range(1), minibatch.index)):
             return poutine.trace(self.model).get_trace(*minibatch.args, **minibatch.kwargs)
 
     def values(

@@ -13,9 +13,9 @@ import torch
 
 from pyro_posterior.devices import resolve_device
 from pyro_posterior.handlers import own_handlers
+from pyro_posterior.keyed.state import untouched_random_state
 from pyro_posterior.networks import evaluating, modules_of, placed
 from pyro_posterior.parameters import own_parameters
-from pyro_posterior.randomness import untouched_random_state
 from pyro_posterior.request import Request
 
 # Pyro's handlers and parameters, and the switches that turn checks off, are one for the process.

@@ -14,9 +14,9 @@ from pyro_posterior.batches import Batches, open_batches
 from pyro_posterior.errors import RequestError
 from pyro_posterior.functions import find_function
 from pyro_posterior.joint import JointSampler
+from pyro_posterior.keyed.state import untouched_random_state
 from pyro_posterior.mixin import PyroSampleMixin, obs_plate_of
 from pyro_posterior.posterior import Posterior
-from pyro_posterior.randomness import untouched_random_state
 from pyro_posterior.sampling import sample_posterior
 from pyro_posterior.saved import load_saved
 from pyro_posterior.sites import SiteTable, read_sites

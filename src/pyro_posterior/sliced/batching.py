@@ -16,9 +16,10 @@ import torch
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from pyro_posterior.errors import CannotSliceError
-from pyro_posterior.randomness import PlainMode, draw_many, draw_one
+from pyro_posterior.keyed.keys import Where
+from pyro_posterior.keyed.modes import PlainMode
+from pyro_posterior.keyed.rules import draw_many, draw_one
 from pyro_posterior.sliced.slicing import DRAW, Slice
-from pyro_posterior.sliced.standins import Where
 from pyro_posterior.sliced.tape import Op, Ref, Tape
 
 aten = torch.ops.aten
@@ -31,20 +32,20 @@ class RandomOp:
 
     def __init__(self, func: Any, key: Any, chunk: int | None) -> None:
         self.func, self.key, self.chunk = func, key, chunk
+        self._arguments = func._schema.arguments
         self.__name__ = f"draw_{str(func._schema.name).split('::')[1]}"
 
     def __repr__(self) -> str:
         return f"{self.__name__}[{self.key.site} #{self.key.count}]"
 
     def writes(self, args: tuple[Any, ...]) -> list[torch.Tensor]:
-        """The filled tensor of an in-place operation."""
-        return [args[0]] if str(self.func._schema.name).endswith("_") else []
+        """The tensors that it fills."""
+        filled = (x.alias_info is not None and x.alias_info.is_write for x in self._arguments)
+        return [value for value, written in zip(args, filled, strict=False) if written]
 
     def __call__(self, where: Where, *args: Any, **kwargs: Any) -> Any:
-        seed, start, minibatch = where
-        if self.chunk is None:
-            return draw_one(self.func, self.key, seed, start, minibatch, args, kwargs)
-        return draw_many(self.func, self.key, seed, start, self.chunk, minibatch, args, kwargs)
+        draw = draw_one if self.chunk is None else draw_many
+        return draw(self.func, self.key, where, args, kwargs)
 
 
 @dataclass

@@ -9,6 +9,8 @@ import torch
 
 from pyro_posterior.contracts import Block, Minibatch
 from pyro_posterior.errors import CannotSliceError
+from pyro_posterior.joint import JointSampler
+from pyro_posterior.keyed.keys import Where
 from pyro_posterior.sliced.batching import batch_slice
 from pyro_posterior.sliced.checking import agrees
 from pyro_posterior.sliced.failures import as_reason
@@ -40,21 +42,27 @@ class Compiled:
         with as_reason("replaying"), torch.inference_mode():
             return tuple(self.graphs.prologue(*tensors_of(minibatch)))
 
-    def _globals(self, seed: int, start: int, keep: bool) -> tuple[torch.Tensor, ...]:
-        held = self.kept.get(start)
+    def _globals(self, at: Where, keep: bool) -> tuple[torch.Tensor, ...]:
+        held = self.kept.get(at.draws.start)
         if held is None:
-            held = self.graphs.globals((seed, start, -1))
+            held = self.graphs.globals(at)
             if keep:
-                self.kept[start] = held
+                self.kept[at.draws.start] = held
         return held
 
     def run(
-        self, prologue: Prologue, seed: int, start: int, minibatch: int, keep: bool = False
+        self,
+        prologue: Prologue,
+        sampler: JointSampler,
+        start: int,
+        minibatch: int,
+        keep: bool = False,
     ) -> Block:
         """One chunk of draws (one draw where ``chunk`` is None), the draw axis in front."""
+        at = sampler.where(range(start, start + self.draws_at_once), minibatch)
         with as_reason("replaying"), torch.inference_mode():
-            glob = self._globals(seed, start, keep)
-            body = self.graphs.body((seed, start, minibatch), *prologue, *glob)
+            glob = self._globals(at, keep)
+            body = self.graphs.body(at, *prologue, *glob)
             found = {
                 "constant": self.graphs.constants,
                 "prologue": prologue,
@@ -74,7 +82,9 @@ class Compiled:
         """Draws per call of `run`."""
         return self.chunk or 1
 
-    def check(self, prologue: Prologue, seed: int, minibatch: Minibatch, found: LoopDraw) -> None:
+    def check(
+        self, prologue: Prologue, sampler: JointSampler, minibatch: Minibatch, found: LoopDraw
+    ) -> None:
         """The loop's own draw, with the same keys, must come out.
 
         Raises
@@ -83,7 +93,7 @@ class Compiled:
             A site's value is another.
         """
         row = found.draw % self.draws_at_once
-        block = self.run(prologue, seed, found.draw - row, minibatch.index)
+        block = self.run(prologue, sampler, found.draw - row, minibatch.index)
         for name in self.cut.outputs:
             if not agrees(block[name][row], found.values[name], exact=self.chunk is None):
                 raise CannotSliceError(f"site {name!r} differs from the loop's draw {found.draw}")
@@ -150,7 +160,7 @@ class Sliced:
     def _compile(self, cut: Slice, batched: bool, minibatch: Minibatch) -> Compiled:
         terms = self._terms
         chunk = chunk_draws(cut, terms) if batched else None
-        where = (terms.sampler.seed, 0, minibatch.index)
+        where = terms.sampler.where(range(chunk or 1), minibatch.index)
         with as_reason("batching" if batched else "replaying"), torch.no_grad():
             found = batch_slice(cut, tensors_of(minibatch), where, chunk)
             return Compiled(cut, build_graphs(found), found.drawn, chunk)

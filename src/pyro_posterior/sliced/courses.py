@@ -9,6 +9,7 @@ from typing import Literal
 
 from pyro_posterior.contracts import Minibatch
 from pyro_posterior.errors import CannotSliceError
+from pyro_posterior.joint import JointSampler
 from pyro_posterior.sliced.compiled import Compiled, LoopDraw, Prologue, Sliced
 from pyro_posterior.sliced.guards import Guards, guards_of
 from pyro_posterior.sliced.same import same_slice
@@ -78,7 +79,9 @@ def course_of(terms: Terms, seen: Study, known: Signature, others: Sequence[Cour
 
 
 def way_of(
-    course: Course, seed: int, minibatches: Sequence[tuple[Minibatch, Sequence[LoopDraw]]]
+    course: Course,
+    sampler: JointSampler,
+    minibatches: Sequence[tuple[Minibatch, Sequence[LoopDraw]]],
 ) -> Way:
     """The fastest tier that gives the loop's draws of some minibatches of one course.
 
@@ -99,7 +102,7 @@ def way_of(
                 groups = tuple((each, each.prologue(minibatch)) for each in compiled)
                 for each, prologue in groups:
                     for found in draws:
-                        each.check(prologue, seed, minibatch, found)
+                        each.check(prologue, sampler, minibatch, found)
                 ways.append(Way(tier, groups, "; ".join(reasons)))
             return ways[0]
         except CannotSliceError as reason:

@@ -98,18 +98,18 @@ class SlicedProgram:
             if course.serves(minibatch, known):
                 compiled = course.sliced.compiled(tier == "batched slice", minibatch)
                 return Way(tier, tuple((each, each.prologue(minibatch)) for each in compiled))
-        seed = self.terms.sampler.seed
+        sampler = self.terms.sampler
         for course in self._courses:
             if course.serves(minibatch, known):
                 self._courses.keep(course)
-                return way_of(course, seed, [(minibatch, self._loop_draws(minibatch))])
+                return way_of(course, sampler, [(minibatch, self._loop_draws(minibatch))])
         seen = self._study(minibatch)
         at_hand = [course for course, _ in self.ends] + list(self._courses)
         course = course_of(self.terms, seen, known, at_hand)
         if not course.serves(minibatch, known):
             raise CannotSliceError("a guard does not hold on its own minibatch")
         self._courses.keep(course)
-        return way_of(course, seed, [(minibatch, _draws_of(seen))])
+        return way_of(course, sampler, [(minibatch, _draws_of(seen))])
 
     def _study(self, minibatch: Minibatch) -> Study:
         terms, draws = self.terms, _draws(self.terms.num_samples)
@@ -133,18 +133,18 @@ class SlicedProgram:
         sites: tuple[Site, ...],
         minibatch: Minibatch,
     ) -> Part:
-        seed = self.terms.sampler.seed
+        sampler = self.terms.sampler
         names = [site.name for site in sites]
         keep = self.several and any(site.scope == "local" for site in self.sites)
         if keep:
             if not compiled.kept:  # the first chunk tells how large the globals are
-                compiled.run(prologue, seed, 0, minibatch.index, keep=True)
+                compiled.run(prologue, sampler, 0, minibatch.index, keep=True)
             chunks = math.ceil(self.terms.num_samples / compiled.draws_at_once)
             others = sum(x.kept_bytes for x in self._all_compiled() if x is not compiled)
             keep = compiled.globals_bytes() * chunks + others <= KEPT_GLOBALS_BYTES
 
         def draw(draws: range) -> Block:
-            block = compiled.run(prologue, seed, draws.start, minibatch.index, keep)
+            block = compiled.run(prologue, sampler, draws.start, minibatch.index, keep)
             return {name: block[name][: len(draws)] for name in names}
 
         instead = None if self.strict else self._one_at_a_time(minibatch, sites)
@@ -246,7 +246,7 @@ def build_sliced(
     found = []
     fewest = num_samples
     for course, taking in courses:
-        way = way_of(course, sampler.seed, [(each.minibatch, _draws_of(each)) for each in taking])
+        way = way_of(course, sampler, [(each.minibatch, _draws_of(each)) for each in taking])
         if way.reason:
             logger.info("drawing one at a time from the slice: %s", way.reason)
         found.append((course, way.tier))

@@ -11,17 +11,14 @@ from torch.utils._pytree import tree_flatten
 from pyro_posterior.contracts import Minibatch
 from pyro_posterior.errors import CannotSliceError
 from pyro_posterior.joint import JointSampler, no_validation
-from pyro_posterior.randomness import (
-    KeyedDraws,
-    KeyNamer,
-    draws_nothing,
-    is_random,
-    random_states,
-)
+from pyro_posterior.keyed.keys import Where
+from pyro_posterior.keyed.modes import KeyedDraws, KeyNamer
+from pyro_posterior.keyed.rules import is_random
+from pyro_posterior.keyed.state import random_states
 from pyro_posterior.sliced.leaks import LeakWatch, no_threads
 from pyro_posterior.sliced.lines import calling_line
 from pyro_posterior.sliced.skips import OtherCourse, Skips
-from pyro_posterior.sliced.standins import Where, fill_stand_ins
+from pyro_posterior.sliced.standins import fill_stand_ins
 from pyro_posterior.sliced.tape import Op, Record, Tape, written
 
 aten = torch.ops.aten
@@ -34,7 +31,7 @@ class _Recorder(KeyedDraws):
     """Keyed draws that also go on a tape."""
 
     def __init__(self, tape: Tape, namer: KeyNamer, where: Where, skips: Skips | None) -> None:
-        super().__init__(namer, *where)
+        super().__init__(namer, where)
         self.tape, self.namer, self.where = tape, namer, where
         self._skips = skips
         self.empty: set[int] = set()  # storages of what was skipped
@@ -60,7 +57,9 @@ class _Recorder(KeyedDraws):
                     f"{func} writes to a tensor of shape {tuple(target.shape)} that lives outside "
                     f"the model's run, a buffer or the data ({calling_line()})"
                 )
-        draws = is_random(func) and not draws_nothing(func, args)
+        draws = is_random(func, args, kwargs)
+        if draws and "out" in kwargs:
+            raise tape.refuse(f"{func} draws into a tensor given as out= ({calling_line()})")
         key = self.namer.next_key() if draws else None
         position = len(tape.ops)
         if self._skips is not None and self._skips.skips(position, func):
@@ -169,7 +168,9 @@ def _recorder(
                 raise CannotSliceError(f"an argument has layout {value.layout}")
             if tape.known(value) is None:  # the same tensor may be given twice
                 tape.add_input(value)
-    return _Recorder(tape, sampler.namer(), (sampler.seed, draw, minibatch.index), skips)
+    return _Recorder(
+        tape, sampler.namer(), sampler.where(range(draw, draw + 1), minibatch.index), skips
+    )
 
 
 def _record(
@@ -201,4 +202,7 @@ def _record(
     outputs = {name: tape.uid(value) for name, value in values.items()}
     if recorder.missed or recorder.empty & {tape.storage[uid] for uid in outputs.values()}:
         raise OtherCourse
-    return Record(tape, recorder.where[1], minibatch, values, outputs), (guide_trace, trace)
+    return Record(tape, recorder.where.draws.start, minibatch, values, outputs), (
+        guide_trace,
+        trace,
+    )

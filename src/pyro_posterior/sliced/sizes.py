@@ -8,7 +8,7 @@ import os
 
 import torch
 
-from pyro_posterior.randomness import SLAB
+from pyro_posterior.keyed.keys import SLAB
 from pyro_posterior.sliced.slicing import Slice
 from pyro_posterior.sliced.terms import Terms
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyro_posterior.errors import CannotSliceError
-from pyro_posterior.randomness import FREE
+from pyro_posterior.keyed.keys import FREE
 from pyro_posterior.sliced.tape import Leak, Op, Record, Tape
 
 BATCH, DRAW = 1, 2

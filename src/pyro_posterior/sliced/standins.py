@@ -10,12 +10,10 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_flatten, tree_map
 
-from pyro_posterior.randomness import draw_one
+from pyro_posterior.keyed.keys import Where
+from pyro_posterior.keyed.rules import draw_one
 from pyro_posterior.sliced.slicing import Needs
 from pyro_posterior.sliced.tape import Op, Ref, Tape
-
-#: Seed, draw (of a chunk, the first), minibatch: what a random operation needs to know.
-Where = tuple[int, int, int]
 
 
 def fill_stand_ins(tape: Tape, empty: set[int], where: Where) -> None:
@@ -52,5 +50,4 @@ def _run(op: Op, tape: Tape, values: dict[int, Any], where: Where) -> Any:
     args, kwargs = tree_map(value, (op.args, op.kwargs))
     if op.key is None:
         return op.func(*args, **kwargs)
-    seed, draw, minibatch = where
-    return draw_one(op.func, op.key, seed, draw, minibatch, args, kwargs)
+    return draw_one(op.func, op.key, where, args, kwargs)

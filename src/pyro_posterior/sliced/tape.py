@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from pyro_posterior.contracts import Minibatch
 from pyro_posterior.errors import CannotSliceError
-from pyro_posterior.randomness import Key
+from pyro_posterior.keyed.keys import Key
 from pyro_posterior.sliced.lines import calling_line
 
 

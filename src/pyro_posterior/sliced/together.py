@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pyro_posterior.randomness import Key
+from pyro_posterior.keyed.keys import Key
 from pyro_posterior.sliced.slicing import Slice
 
 #: Groups whose draws take fewer bytes are drawn with their neighbours, since a group has its costs.

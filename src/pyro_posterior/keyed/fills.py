@@ -1,0 +1,142 @@
+"""Standard numbers of any shape by inversion of uniform ones: normal, uniform, exponential, Cauchy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from pyro_posterior.keyed import streams
+from pyro_posterior.keyed.keys import Key, Piece, Where
+from pyro_posterior.keyed.uniforms import blocks, uniforms
+
+#: Values made at a time, so that what is on the way stays in a core's cache.
+BLOCK = 65536
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A distribution without parameters, as an inverse distribution function."""
+
+    inverse: Callable[[torch.Tensor], torch.Tensor]  # of 2u - 1, in place
+    ends: Callable[[np.ndarray, np.ndarray], np.ndarray]  # of distances to 0 or 1; whether 1
+    native: str  # torch's own, for independent draws on a GPU
+
+
+def _signed(value: np.ndarray, upper: np.ndarray) -> np.ndarray:
+    return np.where(upper, value, -value)
+
+
+def _normal_end(distance: np.ndarray) -> np.ndarray:
+    return -torch.special.ndtri(torch.from_numpy(distance)).numpy()
+
+
+NORMAL = Kind(
+    lambda x: x.erfinv_().mul_(math.sqrt(2)),
+    lambda distance, upper: _signed(_normal_end(distance), upper),
+    "normal_",
+)
+
+#: In (0, 1), ends left out.
+UNIFORM = Kind(
+    lambda x: x.mul_(0.5).add_(0.5),
+    lambda distance, upper: np.where(upper, 1 - distance, distance),
+    "uniform_",
+)
+
+#: Of rate 1; a large u is a small number, as in ``-log(u)``.
+EXPONENTIAL = Kind(
+    lambda x: x.mul_(0.5).add_(0.5).log_().neg_(),
+    lambda distance, upper: np.where(upper, -np.log1p(-distance), -np.log(distance)),
+    "exponential_",
+)
+
+CAUCHY = Kind(
+    lambda x: x.mul_(math.pi / 2).tan_(),
+    lambda distance, upper: _signed(1 / np.tan(math.pi * distance), upper),
+    "cauchy_",
+)
+
+
+def fill(
+    kind: Kind,
+    key: Key,
+    at: Where,
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
+    device: torch.device,
+    purpose: str = "",
+    stratified: bool = True,
+) -> torch.Tensor:
+    """``(len(at.draws), *shape)`` numbers; ``shape`` is that of one draw.
+
+    Parameters
+    ----------
+    purpose
+        Keeps the numbers apart that one operation takes for several ends.
+    stratified
+        Spread them over the draws where there are hypercubes.
+    """
+    if not stratified:
+        at = replace(at, cubes=())
+    columns = math.prod(shape)
+    out = torch.empty((len(at.draws), columns), dtype=dtype, device=device)
+    for piece in at.pieces() if columns else ():
+        name = f"{purpose}{piece.cube}"
+        if device.type != "cpu" and piece.length == 1:
+            streams.generated(out[piece.rows], kind.native, key, at, piece, name)
+        else:
+            _fill_piece(kind, key.words(at, name), piece, out[piece.rows])
+    return out.view(len(at.draws), *shape)
+
+
+def _fill_piece(kind: Kind, words: tuple[int, ...], piece: Piece, out: torch.Tensor) -> None:
+    count, columns = out.shape
+    step = max(256, BLOCK // count) if out.device.type == "cpu" else columns
+    draws = torch.arange(piece.first, piece.first + count, dtype=torch.int32, device=out.device)
+    tails, low = [], 0
+    for block in blocks(words, columns, piece.length, _work(out.dtype), out.device, step):
+        x, tail = uniforms(block, draws[:, None], _work(out.dtype))
+        out[:, low : low + x.shape[1]] = kind.inverse(x)
+        low += x.shape[1]
+        tails.append(tail)
+    ends = np.concatenate([kind.ends(tail.distance, tail.upper) for tail in tails])
+    rows = torch.from_numpy(np.concatenate([tail.rows for tail in tails]))
+    where = torch.from_numpy(np.concatenate([tail.columns for tail in tails]))
+    out[rows, where] = _ends(kind, ends, out)
+
+
+def at_points(
+    kind: Kind,
+    key: Key,
+    at: Where,
+    columns: int,
+    flat: torch.Tensor,
+    dtype: torch.dtype,
+    purpose: str,
+) -> torch.Tensor:
+    """Independent numbers at some of the values of ``(len(at.draws), columns)``.
+
+    ``flat`` are their indices. A value's number does not depend on which others are asked for.
+    """
+    (whole,) = blocks(key.words(at, purpose), columns, 1, _work(dtype), flat.device, columns)
+    row = torch.div(flat, columns, rounding_mode="floor")
+    column = flat - row * columns
+    there = replace(whole, bits=whole.bits[:, column], numbers=column)
+    x, tail = uniforms(there, (row + at.draws.start).to(torch.int32), _work(dtype))
+    out = kind.inverse(x).to(dtype, copy=True)
+    out[torch.from_numpy(tail.rows)] = _ends(kind, kind.ends(tail.distance, tail.upper), out)
+    return out
+
+
+def _ends(kind: Kind, ends: np.ndarray, out: torch.Tensor) -> torch.Tensor:
+    if kind is UNIFORM:  # 1 is not among them, whatever the rounding
+        ends = np.minimum(ends, 1 - torch.finfo(out.dtype).eps / 2)
+    return torch.from_numpy(ends).to(out.dtype).to(out.device)
+
+
+def _work(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else torch.float32

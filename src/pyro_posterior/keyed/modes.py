@@ -1,0 +1,68 @@
+"""Keyed draws put to use: a handler that names random operations, a mode that replaces them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pyro.poutine.messenger import Messenger
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from pyro_posterior.keyed.keys import FREE, Key, Where
+from pyro_posterior.keyed.rules import draw_one, is_random
+
+
+class KeyNamer(Messenger):
+    """Names the random operations of one sample: site, count within it, local or global.
+
+    Enter it outside guide and model. ``is_local(site message)`` tells whether a site's draws differ
+    between minibatches; draws outside any site count as local.
+    """
+
+    def __init__(self, is_local: Callable[[dict[str, Any]], bool]) -> None:
+        super().__init__()
+        self._is_local = is_local
+        self._open: list[tuple[str, bool]] = []
+        self._counts: dict[str, int] = {}
+
+    def _pyro_sample(self, msg: Any) -> None:
+        self._open.append((msg["name"], self._is_local(msg)))
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        self._open.pop()
+
+    def next_key(self) -> Key:
+        """Key of the random operation about to run."""
+        site, local = self._open[-1] if self._open else (FREE, True)
+        count = self._counts.get(site, 0)
+        self._counts[site] = count + 1
+        return Key(site, count, local)
+
+
+class PlainMode(TorchDispatchMode):
+    """A dispatch mode that does not make torch load its compiler, which takes about a second."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+
+class KeyedDraws(PlainMode):
+    """Replaces every random operation by its keyed form, for the one draw of ``at``."""
+
+    def __init__(self, namer: KeyNamer, at: Where) -> None:
+        super().__init__()
+        self._namer = namer
+        self._at = at
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if not is_random(func, args, kwargs):
+            return func(*args, **kwargs)
+        return self.draw(func, self._namer.next_key(), args, kwargs)
+
+    def draw(self, func: Any, key: Key, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The keyed value of one random operation."""
+        return draw_one(func, key, self._at, args, kwargs)
