@@ -7,8 +7,12 @@ import pickle
 
 import numpy as np
 import pyro
+import pytest
 import torch
 
+import pyro_posterior
+from pyro_posterior import Posterior
+from pyro_posterior.errors import RequestError
 from toy_models import ConjugateNormal, assert_same, sample
 
 
@@ -62,3 +66,71 @@ def test_arrays_can_be_written_to():
         for name, array in arrays.items():
             assert array.flags.writeable, name
             assert isinstance(array, np.ndarray)
+
+
+def test_short_ways_are_the_same_arrays():
+    posterior = _posterior(return_samples=True)
+    for name in ("means", "stds", "q05", "q95"):
+        assert getattr(posterior, name) is posterior[f"post_sample_{name}"]
+        assert name in dir(posterior)
+    assert posterior.draws is posterior["posterior_samples"]
+    assert posterior.site("mu") == posterior.sites["mu"]
+    spread = _posterior(summary_fun={"spread": np.ptp})
+    assert spread.spread is spread["post_sample_spread"]
+    assert not hasattr(spread, "median")
+
+
+@pytest.mark.parametrize(
+    ("look", "says"),
+    [
+        (lambda p: p.means["mus"], "no site 'mus' .did you mean 'mu'.*'twice_mu'.*return_sites="),
+        (lambda p: p["post_sample_stds"]["y"], "return_observed=True"),
+        (lambda p: p.draws["mu"], "the draws were not kept: draw with return_samples=True"),
+        (lambda p: p["posterior_samples"], "return_samples=True"),
+        (lambda p: p["means"], "it is posterior.means, or posterior..post_sample_means"),
+        (lambda p: p["post_sample_median"], "summary_fun={'median': "),
+        (lambda p: p["mu"], "posterior.means"),
+        (lambda p: p.site("nu"), "the posterior has no site 'nu'"),
+    ],
+)
+def test_a_missing_name_says_what_there_is_and_what_would_give_it(look, says):
+    with pytest.raises(KeyError, match=says) as caught:
+        look(_posterior())
+    assert isinstance(caught.value, RequestError)
+    assert "\\" not in str(caught.value)  # as a KeyError would show its own message
+
+
+def test_other_summaries_are_said_to_be_replaced():
+    posterior = _posterior(summary_fun={"sd": np.std})
+    with pytest.raises(KeyError, match="summary_fun= took the place.*'means': np.mean"):
+        posterior.means["mu"]
+
+
+def test_copies_and_unions_keep_the_class_and_are_apart():
+    posterior = _posterior(return_samples=True)
+    copied = posterior.copy()
+    copied["post_sample_means"]["more"] = np.zeros(3)
+    assert "more" not in posterior.means
+    assert copied.means["mu"] is posterior.means["mu"]
+    extra = {"post_sample_extra": {"mu": np.ones(())}}
+    for joined in (posterior | extra, extra | posterior, posterior | posterior):
+        assert type(joined) is Posterior
+        assert joined.plan == posterior.plan
+        assert joined.means["mu"] is posterior.means["mu"]
+    assert (posterior | extra).extra["mu"] == 1
+    assert "post_sample_extra" not in posterior
+    other = ConjugateNormal(7)
+    other = sample(other.model, other.guide, other.data, num_samples=3, engine="loop")
+    with pytest.raises(RequestError, match="same sites and observations"):
+        posterior | other
+    again = pickle.loads(pickle.dumps(copied))
+    with pytest.raises(KeyError, match="no site 'zz'"):
+        again.means["zz"]
+
+
+def test_public_names_are_there_and_listed():
+    for name in pyro_posterior.__all__:
+        assert getattr(pyro_posterior, name) is not None
+        assert name in dir(pyro_posterior)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        pyro_posterior.nonsense

@@ -11,6 +11,12 @@ class RequestError(PosteriorError, ValueError):
     """An argument, the data, the model or the guide does not fit the call."""
 
 
+class UnknownNameError(RequestError, KeyError):
+    """A name (of a site or of a result) that a posterior does not have; also a ``KeyError``."""
+
+    __str__ = Exception.__str__  # a KeyError would show the message's quotes and line ends escaped
+
+
 class CannotSliceError(PosteriorError, RuntimeError):
     """The sliced program cannot reproduce this model; ``engine="auto"`` uses the loop instead."""
 

@@ -18,6 +18,8 @@ from pyro_posterior.data.sources import NoSuchBatch
 from pyro_posterior.errors import RequestError
 from pyro_posterior.joint import JointSampler
 from pyro_posterior.keyed.state import fresh_seed
+from pyro_posterior.labelled import labelled
+from pyro_posterior.labels import with_dims
 from pyro_posterior.parameters import check_fitted, stored_names
 from pyro_posterior.program import look_first, make_program
 from pyro_posterior.reductions.plan import SummaryPlan, plan_summaries
@@ -28,6 +30,7 @@ from pyro_posterior.sites import SiteTable, read_sites
 from pyro_posterior.stores.digest import identity_of
 from pyro_posterior.stores.earlier import Earlier, earlier_run
 from pyro_posterior.warn import warn
+from pyro_posterior.written import pack
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Job:
     summaries: SummaryPlan
     segments: tuple[Segment, ...]
     rows: int  # observations per segment
+    coords: Mapping[str, Any]  # labels by dimension, of the user and of the host
     identity: Mapping[str, str]  # digests of all that fixes the numbers beside the plan, by part
 
     @property
@@ -125,6 +129,7 @@ def prepare(request: Request, place: Place, *, identified: bool = False) -> Job:
         return_samples=request.return_samples,
         engine=program.tier,
     )
+    plan, coords = _labelled(request, plan, table)
     identity: Mapping[str, str] = {}
     digests: list[str] = []
     if identified:
@@ -140,6 +145,7 @@ def prepare(request: Request, place: Place, *, identified: bool = False) -> Job:
         summaries=summaries,
         segments=cut(plan, rows, digests),
         rows=rows,
+        coords=coords,
         identity=identity,
     )
 
@@ -147,6 +153,18 @@ def prepare(request: Request, place: Place, *, identified: bool = False) -> Job:
 def _opened(data: Any) -> Any:
     """Data as they are, or what a function without arguments opens."""
     return data() if callable(data) and not hasattr(data, "__iter__") else data
+
+
+def _labelled(
+    request: Request, plan: RunPlan, table: SiteTable
+) -> tuple[RunPlan, Mapping[str, Any]]:
+    """The plan with its axes named, and the labels along them, found to fit before any drawing."""
+    known = [site.name for site in table.sites]
+    sites = with_dims(plan.sites, plan.num_obs, request.dims or {}, known)
+    plan, coords = labelled(replace(plan, sites=sites), request.coords, request.names)
+    if request.store is not None:
+        pack(coords)  # raises where a store cannot hold them
+    return plan, coords
 
 
 def _seed(request: Request, earlier: Earlier | None) -> int:

@@ -1,11 +1,10 @@
-"""Names of axes and of positions along them: from plates, and from what the user or host knows."""
+"""Names of axes: of plates, and what the user or the host knows. See `labelled.py` for positions."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
-
-import numpy as np
 
 from pyro_posterior.contracts import RunPlan, Site
 from pyro_posterior.errors import RequestError
@@ -18,10 +17,7 @@ _TAKEN = ("chain", "draw")  # dims of draws
 
 def full_shape(site: Site, num_obs: int) -> tuple[int, ...]:
     """Shape of one draw of ``site`` over all minibatches."""
-    shape = list(site.shape)
-    if site.batch_axis is not None:
-        shape[site.batch_axis] = site.rows(num_obs)
-    return tuple(shape)
+    return site.full_shape(num_obs)
 
 
 def site_dims(
@@ -29,8 +25,8 @@ def site_dims(
 ) -> dict[str, tuple[str, ...]]:
     """A name for every axis of one draw of every site.
 
-    The plate's name where an axis is a plate, else ``<site>_dim_<axis>``; a name means one length
-    throughout.
+    The name given by the user, else that of the plate, else ``<site>_dim_<axis>``; a name means
+    one length throughout.
 
     Parameters
     ----------
@@ -40,90 +36,101 @@ def site_dims(
     Raises
     ------
     RequestError
-        ``dims`` names an unknown site, or gives more names than the site has axes.
+        ``dims`` does not fit.
     """
-    given = _checked(plan, dims or {})
+    if dims:
+        plan = replace(plan, sites=with_dims(plan.sites, plan.num_obs, dims))
     lengths: dict[str, int] = {}
     reserved = {site.name for site in plan.sites} | set(_TAKEN)
     named = {}
-    for site in plan.sites:
-        shape = full_shape(site, plan.num_obs)
-        plates = tuple(site.dims) or (None,) * len(shape)
-        wished = [*plates[: len(shape) - len(given[site.name])], *given[site.name]]
+    given = dims or {}
+    # Sites whose axes the user named come first: a plate of that name and another length gives way.
+    for site in sorted(plan.sites, key=lambda site: site.name not in given):
+        shape = site.full_shape(plan.num_obs)
         names: list[str] = []
-        for axis, (wish, length) in enumerate(zip(wished, shape, strict=True)):
-            name = (wish or "").replace("/", ".")
+        for axis, length in enumerate(shape):
+            wish = (site.dims[axis] if site.dims else None) or ""
+            name = wish.replace("/", ".")
             free = name and name not in reserved and name not in names
             if not free or lengths.get(name, length) != length:
                 name = f"{site.name.replace('/', '.')}_dim_{axis}"
             lengths[name] = length
             names.append(name)
         named[site.name] = tuple(names)
-    return named
+    return {site.name: named[site.name] for site in plan.sites}
 
 
-def _checked(plan: RunPlan, dims: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
-    known = {site.name: site for site in plan.sites}
-    if not isinstance(dims, Mapping):
-        raise RequestError(f"dims must be a dict, site to names of axes, found {dims!r}")
-    for name, names in dims.items():
-        if name not in known:
-            raise RequestError(f"dims names the site {name!r}; the sites are {sorted(known)}")
-        wrong = isinstance(names, str) or not hasattr(names, "__len__")
-        if wrong or len(names) > len(known[name].shape):
-            raise RequestError(
-                f"dims gives {names!r} for site {name!r}, one draw of which has "
-                f"{len(known[name].shape)} axes: give a list with at most that many names"
-            )
-    return {name: tuple(dims.get(name, ())) for name in known}
-
-
-def dim_coords(
-    lengths: Mapping[str, int],
-    obs_dim: str | None,
-    known: Mapping[str, Any],
-    given: Mapping[str, Any] | None = None,
-) -> dict[str, np.ndarray]:
-    """Labels by dimension.
+def with_dims(
+    sites: Sequence[Site],
+    num_obs: int,
+    dims: Mapping[str, Sequence[str]],
+    known: Sequence[str] = (),
+) -> tuple[Site, ...]:
+    """The sites, their axes named as the user says.
 
     Parameters
     ----------
-    lengths
-        Length of every dimension.
-    obs_dim
-        Dimension of the observations, which also goes by the name ``obs``.
+    sites, num_obs
+        What there is.
+    dims
+        ``{site: names}`` of the axes of one draw, all or the last ones.
     known
-        Labels from the host; those that fit no dimension are left out.
-    given
-        Labels from the user; they win, and each must fit.
+        Sites of the model that are not among ``sites``, for which names are no mistake.
 
     Raises
     ------
     RequestError
-        Given labels for an unknown dimension, or as many as it is not long.
+        An unknown site, more names than axes, a name twice in a site, of a site or of the axes of
+        draws, or one name for two lengths.
     """
-    coords: dict[str, np.ndarray] = {}
-    for source, strict in ((known, False), (given or {}, True)):
-        if not isinstance(source, Mapping):
-            raise RequestError(f"coords must be a dict, dimension to labels, found {source!r}")
-        for name, values in source.items():
-            dim = obs_dim if name == OBSERVATIONS and name not in lengths and obs_dim else name
-            labels = np.asarray(values)
-            if labels.ndim != 1:
-                raise RequestError(
-                    f"coords gives an array of shape {labels.shape} for dimension {name!r}: give "
-                    "one label for every position, such as a list"
-                )
-            if lengths.get(dim) == len(labels):
-                coords[dim] = labels
-            elif strict:
-                length = lengths.get(dim)
-                found = f"of length {length}" if length is not None else "unknown"
-                raise RequestError(
-                    f"coords gives {len(labels)} labels for dimension {name!r}, which is {found}. "
-                    f"The dimensions are {dict(lengths)}"
-                )
-    return coords
+    if not isinstance(dims, Mapping):
+        raise RequestError(f"dims must be a dict, site to names of axes, found {dims!r}")
+    by_name = {site.name: site for site in sites}
+    reserved = {*by_name, *_TAKEN}
+    lengths: dict[str, tuple[int, str]] = {}
+    for name, names in dims.items():
+        if name not in by_name and name not in known:
+            raise RequestError(f"dims names the site {name!r}; the sites are {sorted(by_name)}")
+        if name in by_name:
+            _check_names(by_name[name], names, reserved)
+            shape = by_name[name].full_shape(num_obs)
+            for dim, length in zip(names, shape[len(shape) - len(names) :], strict=True):
+                before, where = lengths.setdefault(dim, (length, name))
+                if before != length:
+                    raise RequestError(
+                        f"dims gives the name {dim!r} to an axis of length {before} of site "
+                        f"{where!r} and to one of length {length} of site {name!r}: one name is "
+                        "for one length"
+                    )
+    return tuple(_named(site, dims.get(site.name, ())) for site in sites)
+
+
+def _named(site: Site, names: Sequence[str]) -> Site:
+    rank = len(site.shape)
+    plates = tuple(site.dims) or (None,) * rank
+    return replace(site, dims=(*plates[: rank - len(names)], *names)) if len(names) else site
+
+
+def _check_names(site: Site, names: Any, reserved: set[str]) -> None:
+    is_list = not isinstance(names, str) and hasattr(names, "__len__")
+    if not is_list or len(names) > len(site.shape):
+        raise RequestError(
+            f"dims gives {names!r} for site {site.name!r}, one draw of which has "
+            f"{len(site.shape)} axes: give a list with at most that many names"
+        )
+    for name in names:
+        if not isinstance(name, str) or not name or "/" in name:
+            raise RequestError(
+                f"dims gives {name!r} as a name of an axis of site {site.name!r}: give a text "
+                "without slashes"
+            )
+        if name in reserved:
+            raise RequestError(
+                f"dims gives the name {name!r} to an axis of site {site.name!r}, which is the name "
+                f"of {'an axis of draws' if name in _TAKEN else 'a site'}: give another one"
+            )
+    if len(set(names)) < len(names):
+        raise RequestError(f"dims gives one name to two axes of site {site.name!r}: {list(names)}")
 
 
 def dim_lengths(plan: RunPlan, dims: Mapping[str, tuple[str, ...]]) -> dict[str, int]:
@@ -131,7 +138,7 @@ def dim_lengths(plan: RunPlan, dims: Mapping[str, tuple[str, ...]]) -> dict[str,
     return {
         name: length
         for site in plan.sites
-        for name, length in zip(dims[site.name], full_shape(site, plan.num_obs), strict=True)
+        for name, length in zip(dims[site.name], site.full_shape(plan.num_obs), strict=True)
     }
 
 

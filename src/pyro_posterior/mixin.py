@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils._pytree import tree_flatten, tree_map
 
@@ -80,7 +81,8 @@ class PyroSampleMixin:
             Names of summaries or ``{name: fun}``, as for `pyro_posterior.sample_posterior`.
         **sample_kwargs
             ``model`` (used instead of ``module.model``, from the first draw to the last),
-            ``exclude_vars``, ``show_progress``, ``seed``, ``engine``, ``store``, ``overwrite``;
+            ``exclude_vars``, ``show_progress``, ``seed``, ``engine``, ``store``, ``overwrite``,
+            ``coords``, ``dims``;
             ``use_gpu`` as in earlier releases of scvi-tools.
 
         Returns
@@ -129,6 +131,8 @@ def _sample(
         "engine": sample_kwargs.pop("engine", "auto"),
         "store": sample_kwargs.pop("store", None),
         "overwrite": sample_kwargs.pop("overwrite", False),
+        "coords": sample_kwargs.pop("coords", None),
+        "dims": sample_kwargs.pop("dims", None),
     }
     if "use_gpu" in sample_kwargs:
         accelerator, device = _from_use_gpu(sample_kwargs.pop("use_gpu"), accelerator, device)
@@ -158,7 +162,7 @@ def _sample(
                 summary_fun=summary_fun,
                 model_draws=model is not None,
                 trained=foreign or bool(getattr(self, "is_trained_", False)),
-                coords=_coords(self, adata, indices, input_dl),
+                names=_names(self, adata, indices, input_dl),
                 **options,
             )
         )
@@ -249,12 +253,16 @@ def _from_use_gpu(use_gpu: Any, accelerator: Any, device: int | str) -> tuple[An
     return ("auto", use_gpu) if isinstance(use_gpu, str) else ("gpu", use_gpu)
 
 
-def _coords(host: Any, adata: Any, indices: Any, input_dl: Any) -> dict[str, Any]:
-    """Names of observations and variables where the data are an AnnData and known."""
+def _names(host: Any, adata: Any, indices: Any, input_dl: Any) -> dict[str, Any]:
+    """Names of observations, variables and factors, where the host has an AnnData or such names."""
     data: Any = adata if adata is not None else getattr(host, "adata", None)
-    if input_dl is not None or not hasattr(data, "obs_names"):
-        return {}
-    names = data.obs_names.to_numpy()
-    if indices is not None:
-        names = names[indices]
-    return {"obs": names, "var": data.var_names.to_numpy()}
+    names: dict[str, Any] = {}
+    if hasattr(data, "obs_names"):
+        if input_dl is None:
+            rows = data.obs_names.to_numpy()
+            names["obs"] = rows if indices is None else rows[indices]
+        names["var"] = data.var_names.to_numpy()
+    factors = getattr(host, "factor_names_", None)
+    if factors is not None and np.ndim(factors) == 1:
+        names["factor"] = np.asarray(factors)
+    return names

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from pyro_posterior.contracts import Results, RunPlan, Site
+from pyro_posterior.contracts import RunPlan, Site
+from pyro_posterior.errors import RequestError
+from pyro_posterior.lookups import SiteArrays, no_result, no_site
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_PREFIX = "post_sample_"
+_DRAWS = "posterior_samples"
+_PosteriorT = TypeVar("_PosteriorT", bound="Posterior")
+
+#: ``{site: names}`` of the axes of one draw, all or the last ones.
+Dims = Mapping[str, Sequence[str]]
 
 
 class Posterior(dict[str, dict[str, np.ndarray]]):
     """Summaries and draws of a posterior.
 
-    A plain dict of ``{"post_sample_means": {site: array}, ...}``, arrays shaped as one draw of the
-    site (``posterior_samples``: ``(draw, *site shape)``), with these attributes:
+    A dict of ``{"post_sample_means": {site: array}, ...}``, arrays shaped as one draw of the site
+    (``posterior_samples``: ``(draw, *site shape)``). ``posterior.means["w"]`` is short for
+    ``posterior["post_sample_means"]["w"]``; so are ``stds``, ``q05``, ``q95``, ``draws``, and
+    any other summary by its own name, such as ``posterior.median``.
 
     Attributes
     ----------
@@ -28,15 +44,23 @@ class Posterior(dict[str, dict[str, np.ndarray]]):
     info
         Seconds taken and versions of the packages used.
     coords
-        Labels by dimension, such as ``{"obs": cell names}``, used by exports.
+        Labels by dimension, such as ``{"obs": cell names}``, used by exports: NumPy arrays, or
+        pandas indexes where labels are more than that (categories, intervals, levels).
     unfinished
         What is still missing where this is the result of one share (``shard=``) of a run that
         others have not finished; there are no results then. Empty otherwise.
+
+    Examples
+    --------
+    >>> posterior = sample_posterior(model, guide, data, return_samples=True)  # doctest: +SKIP
+    >>> posterior.means["w"].shape, posterior.draws["w"].shape  # doctest: +SKIP
+    ((2000, 30), (1000, 2000, 30))
+    >>> posterior.summary(["mu", "sigma"])  # doctest: +SKIP
     """
 
     def __init__(
         self,
-        results: Results,
+        results: Mapping[str, Mapping[str, np.ndarray]],
         plan: RunPlan,
         *,
         nonfinite: Mapping[str, int] | None = None,
@@ -45,7 +69,7 @@ class Posterior(dict[str, dict[str, np.ndarray]]):
         coords: Mapping[str, Any] | None = None,
         unfinished: str = "",
     ) -> None:
-        super().__init__(results)
+        super().__init__({name: SiteArrays(arrays, name) for name, arrays in results.items()})
         self.plan = plan
         self.nonfinite = dict(nonfinite or {})
         self.program = program
@@ -55,7 +79,7 @@ class Posterior(dict[str, dict[str, np.ndarray]]):
 
     @classmethod
     def open(cls, path: str | Path) -> Posterior:
-        """The result that ``sample_posterior(store=path)`` wrote.
+        """The result that ``sample_posterior(store=path)`` or `save` wrote.
 
         Summaries are read into NumPy arrays; draws stay on disk as arrays that ``np.asarray``
         reads whole, and an index in part.
@@ -73,6 +97,7 @@ class Posterior(dict[str, dict[str, np.ndarray]]):
             zarr is not installed.
         """
         from pyro_posterior.stores.reading import read_store
+        from pyro_posterior.written import unpack
 
         stored = read_store(path)
         return cls(
@@ -81,18 +106,192 @@ class Posterior(dict[str, dict[str, np.ndarray]]):
             nonfinite=stored.nonfinite,
             program=stored.program,
             info=stored.info,
-            coords=stored.coords,
+            coords=unpack(stored.coords),
         )
+
+    # ------------------------------------------------------------------------------ what is there
 
     @property
     def sites(self) -> dict[str, Site]:
         """The returned sites by name."""
         return {site.name: site for site in self.plan.sites}
 
+    def site(self, name: str) -> Site:
+        """One site: its kind, scope, shape and axes.
+
+        Raises
+        ------
+        UnknownNameError
+            The posterior has no such site; the message lists those it has.
+        """
+        for site in self.plan.sites:
+            if site.name == name:
+                return site
+        raise no_site(name, [site.name for site in self.plan.sites])
+
     @property
     def seed(self) -> int:
         """Seed that gives these numbers again."""
         return self.plan.seed
+
+    @property
+    def means(self) -> Mapping[str, np.ndarray]:
+        """Posterior means by site."""
+        return self._short(f"{_PREFIX}means")
+
+    @property
+    def stds(self) -> Mapping[str, np.ndarray]:
+        """Standard deviations (ddof 0) by site."""
+        return self._short(f"{_PREFIX}stds")
+
+    @property
+    def q05(self) -> Mapping[str, np.ndarray]:
+        """5 % quantiles by site."""
+        return self._short(f"{_PREFIX}q05")
+
+    @property
+    def q95(self) -> Mapping[str, np.ndarray]:
+        """95 % quantiles by site."""
+        return self._short(f"{_PREFIX}q95")
+
+    @property
+    def draws(self) -> Mapping[str, np.ndarray]:
+        """All draws ``(draw, *site shape)`` by site; empty without ``return_samples=True``."""
+        return self._short(_DRAWS)
+
+    def _short(self, name: str) -> Mapping[str, np.ndarray]:
+        """A result, or an empty one whose every key says how it is asked for."""
+        return self[name] if name in self else SiteArrays({}, name, no_result(name, self))
+
+    def __getattr__(self, name: str) -> Mapping[str, np.ndarray]:
+        if not name.startswith("_") and (key := f"{_PREFIX}{name}") in self:
+            return self[key]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __dir__(self) -> Iterable[str]:
+        return [*super().__dir__(), *(name.removeprefix(_PREFIX) for name in self)]
+
+    def __missing__(self, name: str) -> dict[str, np.ndarray]:
+        raise no_result(name, self)
+
+    # ------------------------------------------------------------------- a dict that keeps its class
+
+    def copy(self) -> Posterior:
+        """A posterior of the same arrays in dicts of its own."""
+        new = copy.copy(self)
+        for name, arrays in self.items():
+            new[name] = copy.copy(arrays)
+        for name in ("nonfinite", "info", "coords"):
+            setattr(new, name, dict(getattr(self, name)))
+        return new
+
+    def __or__(self, other: Mapping[str, Any]) -> Posterior:  # type: ignore[override]
+        """This posterior with the results of ``other``, which win.
+
+        Raises
+        ------
+        RequestError
+            ``other`` is a posterior of other sites or observations.
+        """
+        if not isinstance(other, Mapping):
+            return NotImplemented
+        if isinstance(other, Posterior) and _layout(self) != _layout(other):
+            raise RequestError(
+                "two posteriors can be joined by | only if both have the same sites and "
+                f"observations; these have {list(self.sites)} of {self.plan.num_obs} and "
+                f"{list(other.sites)} of {other.plan.num_obs}"
+            )
+        return _joined(self, other, other if isinstance(other, Posterior) else self)
+
+    def __ror__(self, other: Mapping[str, Any]) -> Posterior:  # type: ignore[override]
+        if not isinstance(other, Mapping):
+            return NotImplemented
+        return _joined(other, self, self)
+
+    # ------------------------------------------------------------------------------ tables and files
+
+    def summary(self, sites: str | Iterable[str] | None = None) -> Any:
+        """A table with a row for every value; see `pyro_posterior.exports.table.summary`."""
+        from pyro_posterior.exports.table import summary
+
+        return summary(self, sites)
+
+    def to_xarray(
+        self, *, dims: Dims | None = None, coords: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Everything as a DataTree; see `pyro_posterior.exports.xarray.to_xarray`."""
+        from pyro_posterior.exports.xarray import to_xarray
+
+        return to_xarray(self, dims=dims, coords=coords)
+
+    def to_dataset(
+        self,
+        result: str = "post_sample_means",
+        *,
+        sites: Sequence[str] | None = None,
+        dims: Dims | None = None,
+        coords: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """One result as a Dataset; see `pyro_posterior.exports.xarray.to_dataset`."""
+        from pyro_posterior.exports.xarray import to_dataset
+
+        return to_dataset(self, result, sites=sites, dims=dims, coords=coords)
+
+    def to_arviz(self, *, dims: Dims | None = None, coords: Mapping[str, Any] | None = None) -> Any:
+        """Draws for ArviZ; see `pyro_posterior.exports.arviz.to_arviz`."""
+        from pyro_posterior.exports.arviz import to_arviz
+
+        return to_arviz(self, dims=dims, coords=coords)
+
+    def to_pandas(
+        self,
+        site: str | None = None,
+        *,
+        draws: bool = False,
+        dims: Dims | None = None,
+        coords: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """One site as a tidy table; see `pyro_posterior.exports.pandas.to_pandas`."""
+        from pyro_posterior.exports.pandas import to_pandas
+
+        return to_pandas(self, site, draws=draws, dims=dims, coords=coords)
+
+    def to_anndata(
+        self,
+        adata: Any,
+        *,
+        factor_names: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
+        sites: Iterable[str] | None = None,
+        uns_key: str = "pyro_posterior",
+    ) -> Any:
+        """Summaries put into an AnnData; see `pyro_posterior.exports.anndata.to_anndata`."""
+        from pyro_posterior.exports.anndata import to_anndata
+
+        return to_anndata(self, adata, factor_names=factor_names, sites=sites, uns_key=uns_key)
+
+    def plot(self, site: str | None = None, ax: Axes | None = None, **options: Any) -> Axes:
+        """A picture of one site; see `pyro_posterior.exports.plots.plot_site`."""
+        from pyro_posterior.exports.plots import plot_site
+
+        if site is None:
+            if len(self.plan.sites) != 1:
+                raise RequestError(f"plot needs a site; the posterior has {list(self.sites)}")
+            site = self.plan.sites[0].name
+        return plot_site(self, site, ax, **options)
+
+    def report(self, path: str | PathLike[str] = "report.html", **options: Any) -> Path:
+        """The posterior as one web page; see `pyro_posterior.exports.report.write_report`."""
+        from pyro_posterior.exports.report import write_report
+
+        return write_report(self, path, **options)
+
+    def save(self, path: str | PathLike[str], *, overwrite: bool = False) -> Path:
+        """Keep everything in a folder that `open` reads; see `pyro_posterior.exports.save.save`."""
+        from pyro_posterior.exports.save import save
+
+        return save(self, path, overwrite=overwrite)
+
+    # ----------------------------------------------------------------------------------------- words
 
     def __repr__(self) -> str:
         plan = self.plan
@@ -103,13 +302,26 @@ class Posterior(dict[str, dict[str, np.ndarray]]):
             f"seed {plan.seed}, engine {plan.engine}"
         )
         lines = [
-            f"  {site.name}  {site.kind}, {site.scope}  {_shape(self, site)}" for site in plan.sites
+            f"  {site.name}  {site.kind}, {site.scope}  {site.full_shape(plan.num_obs)}"
+            for site in plan.sites
         ]
         return "\n".join([head, f"  results: {', '.join(self)}", *lines])
 
+    def _repr_html_(self) -> str:
+        from pyro_posterior.exports.html import to_html
 
-def _shape(posterior: Posterior, site: Site) -> str:
-    shape = list(site.shape)
-    if site.batch_axis is not None:
-        shape[site.batch_axis] = site.rows(posterior.plan.num_obs)
-    return str(tuple(shape))
+        return to_html(self)
+
+
+def _joined(first: Mapping[str, Any], second: Mapping[str, Any], like: Posterior) -> Posterior:
+    """The results of both, in dicts of their own, with the attributes of ``like``."""
+    new = like.copy()
+    new.clear()
+    for name, arrays in {**first, **second}.items():
+        new[name] = copy.copy(arrays)
+    return new
+
+
+def _layout(posterior: Posterior) -> tuple[Any, ...]:
+    plan = posterior.plan
+    return plan.sites, plan.num_obs

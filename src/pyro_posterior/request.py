@@ -49,6 +49,7 @@ class Request:
     overwrite: bool = False
     show_progress: bool = True
     coords: Mapping[str, Any] | None = None
+    dims: Mapping[str, Sequence[str]] | None = None
     client: Any = None
     shard: tuple[int, int] | Literal["auto"] | None = None
 
@@ -57,6 +58,9 @@ class Request:
 
     #: Whether the host says that it was fitted.
     trained: ClassVar[bool] = False
+
+    #: Names of observations, variables and factors that the host knows; see `labelled`.
+    names: ClassVar[Mapping[str, Any] | None] = None
 
     def __post_init__(self) -> None:
         for name in ("model", "guide"):
@@ -106,10 +110,11 @@ class Request:
 
 @dataclass(frozen=True)
 class HostRequest(Request):
-    """What a host's method asks, with two things that only the host knows."""
+    """What a host's method asks, with what only the host knows."""
 
     model_draws: bool = False  # type: ignore[misc]
     trained: bool = False  # type: ignore[misc]
+    names: Mapping[str, Any] | None = None  # type: ignore[misc]
 
 
 def takes_arguments_of(

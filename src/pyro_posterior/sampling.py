@@ -68,7 +68,11 @@ def sample_posterior(*args: Any, **kwargs: Any) -> Posterior:
     show_progress
         Show a progress bar.
     coords
-        Labels by dimension, such as ``{"cells": names}``, kept in the store and used by exports.
+        ``{dimension: labels}`` of positions along dimensions, as in xarray and ArviZ; ``obs``
+        stands for the observations. A pandas index keeps its kind: levels, ordered categories,
+        intervals, periods, time zones.
+    dims
+        ``{site: names}`` of the axes of one draw, all or the last ones; plates name theirs.
     client
         A ``dask.distributed.Client`` whose workers draw; model, guide and data are sent to them
         once (``data`` may be a function without arguments that opens the data there).
@@ -124,7 +128,7 @@ def finish(job: Job, store: Store, started: float) -> Posterior:
     Where other shares still have segments to write, the result is empty and says so.
     """
     if store.missing():
-        return Posterior({}, job.plan, coords=job.request.coords, unfinished=store.describe())
+        return Posterior({}, job.plan, coords=job.coords, unfinished=store.describe())
     finished = store.finish(
         {"program": job.program.describe(), "info": _info(time.perf_counter() - started)}
     )
@@ -138,7 +142,7 @@ def finish(job: Job, store: Store, started: float) -> Posterior:
         finished.results,
         job.plan,
         nonfinite=finished.nonfinite,
-        coords=job.request.coords,
+        coords=job.coords,
         **finished.record,
     )
 

@@ -98,3 +98,56 @@ def test_what_does_not_fit_is_an_error(case):
         to_anndata(posterior, adata, factor_names="T")
     with pytest.raises(RequestError, match="names for"):
         to_anndata(posterior, adata, factor_names={"weight": TYPES})
+
+
+def names_become_text(adata, names):
+    adata.obs_names = [*map(str, names)]
+    return adata
+
+
+def test_numbers_that_became_text_are_matched_in_any_order(case):
+    posterior, adata = case
+    names = np.array([10, 9, 8, 7, 100, 2, 1])
+    posterior.coords["obs"] = names
+    order = np.argsort(names.astype(str))
+    to_anndata(posterior, names_become_text(adata, names[order]))
+    np.testing.assert_array_equal(
+        adata.obsm["means_weights"], posterior["post_sample_means"]["weights"][order]
+    )
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of anndata: names that are not unique
+def test_names_that_are_one_as_text_are_refused(case):
+    posterior, adata = case
+    posterior.coords["obs"] = np.array([1, "1", 2, 3, 4, 5, 6], dtype=object)
+    with pytest.raises(RequestError, match="7 .6 different ones, as text"):
+        to_anndata(posterior, names_become_text(adata, ["1", "1", 3, 2, 4, 5, 6]))
+    with pytest.raises(RequestError, match="names of the observations are not those of adata"):
+        to_anndata(posterior, names_become_text(adata, [1, 11, 2, 3, 4, 5, 6]))
+
+
+def test_genes_follow_their_names(case):
+    posterior, adata = case
+    posterior.coords["var"] = adata.var_names.to_numpy()[::-1]
+    to_anndata(posterior, adata)
+    np.testing.assert_array_equal(
+        adata.varm["means_loadings"], posterior["post_sample_means"]["loadings"].T[::-1]
+    )
+
+
+def test_names_with_slashes_can_be_written_and_read(tmp_path):
+    def scoped(x):
+        pyro.sample("enc/scale", dist.Normal(0.0, 1.0))
+        pyro.sample("enc.scale", dist.Normal(0.0, 1.0))
+        with pyro.plate("obs", len(x)):
+            pyro.sample("enc/z", dist.Normal(torch.zeros(len(x)), 1.0))
+
+    posterior = sample_posterior(
+        scoped, scoped, torch.zeros(3), obs_plate="obs", num_samples=2, show_progress=False
+    )
+    adata = to_anndata(posterior, anndata.AnnData(np.zeros((3, 2), np.float32)))
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    again = anndata.read_h5ad(tmp_path / "a.h5ad")
+    np.testing.assert_array_equal(again.obsm["means_enc.z"][:, 0], posterior.means["enc/z"])
+    for name, site in (("enc%2Fscale", "enc/scale"), ("enc.scale", "enc.scale")):
+        assert again.uns["pyro_posterior"][f"means_{name}"] == posterior.means[site]

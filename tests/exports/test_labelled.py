@@ -62,10 +62,14 @@ def test_xarray_has_every_result_with_dims_of_plates(posterior, held):
     from pyro_posterior.exports.xarray import to_xarray
 
     tree = to_xarray(posterior, coords={"obs": NAMES})
-    assert set(tree.children) == set(held)
+    assert set(tree.children) == {*held, "observed_data"}
+    np.testing.assert_array_equal(tree["observed_data"]["y"], ConjugateNormal().y)
+    assert set(tree["posterior_samples"].data_vars) == {*held.sites} - {"y"}
     for result, arrays in held.items():
         draws = result == "posterior_samples"
         for name, site in held.sites.items():
+            if draws and name == "y":
+                continue
             array = tree[result][name]
             local = ("obs",) if site.scope == "local" else ()
             assert array.dims == (("chain", "draw") if draws else ()) + local

@@ -76,7 +76,7 @@ def test_labels_come_from_the_plate_or_the_host(draws):
 
 
 def test_unknown_site_names_the_known_ones(draws):
-    with pytest.raises(RequestError, match=r"no site 'q'; its sites are: 'z'"):
+    with pytest.raises(RequestError, match=r"no site 'q'. Its sites are \['z'\]"):
         SiteView(made({"z": draws}), "q")
 
 

@@ -9,6 +9,9 @@ import numpy as np
 
 from pyro_posterior.contracts import Site
 from pyro_posterior.errors import RequestError
+from pyro_posterior.exports.names import plain_name
+from pyro_posterior.labelled import as_labels, plain_labels
+from pyro_posterior.labels import obs_dim, site_dims
 from pyro_posterior.posterior import Posterior
 
 #: Names of the columns, for all sites so wide or by site.
@@ -26,7 +29,8 @@ def to_anndata(
     """Put the summaries of a posterior into ``adata``, in place.
 
     A summary of a site is named ``means_<site>``, ``stds_<site>``, ``q05_<site>``, ``q95_<site>``
-    and so on for other summaries. Draws are never put into ``adata``.
+    and so on for other summaries, with dots for slashes. Draws are never put into ``adata``. Rows
+    follow the names of observations and genes where the posterior knows these.
 
     Parameters
     ----------
@@ -36,7 +40,8 @@ def to_anndata(
         An ``AnnData`` (also a backed one; it is not written).
     factor_names
         Names of factors or cell types. Tables of local and gene-wise sites with as many columns
-        become DataFrames with these column names. A dict gives names by site.
+        become DataFrames with these column names. A dict gives names by site. None: labels that
+        the posterior has for that axis.
     sites
         Sites to put; None: all.
     uns_key
@@ -66,6 +71,8 @@ def to_anndata(
             "model that did"
         )
     rows = _rows(posterior, adata)
+    named = posterior.coords.get("var")
+    genes = _order("var", named, adata.var_names) if _has_genes(posterior, adata) else slice(None)
     rest: dict[str, Any] = {
         "num_samples": posterior.plan.num_samples,
         "seed": posterior.seed,
@@ -77,15 +84,17 @@ def to_anndata(
         if key == "posterior_samples":
             continue
         for site in chosen:
-            name = f"{key.removeprefix('post_sample_')}_{site.name}"
+            name = f"{key.removeprefix('post_sample_')}_{plain_name(posterior, site)}"
             value = np.asarray(arrays[site.name])
-            names = _names_of(site, factor_names)
-            if site.batch_axis is not None and site.rows_per_obs == 1:
-                table = np.moveaxis(value, value.ndim + site.batch_axis, 0)[rows]
-                adata.obsm[name] = _table(table, adata.obs_names, names)
-            elif site.scope == "global" and adata.n_vars in value.shape:
-                axis = max(i for i, size in enumerate(value.shape) if size == adata.n_vars)
-                table = np.moveaxis(value, axis, 0).reshape(adata.n_vars, -1)
+            if value.shape != site.full_shape(posterior.plan.num_obs):  # several numbers for each
+                rest[name] = value
+            elif site.batch_axis is not None and site.rows_per_obs == 1:
+                axis = value.ndim + site.batch_axis
+                names = _names_of(posterior, site, axis, factor_names)
+                adata.obsm[name] = _table(np.moveaxis(value, axis, 0)[rows], adata.obs_names, names)
+            elif (gene := _gene_axis(posterior, site, adata)) is not None:
+                table = np.moveaxis(value, gene, 0).reshape(adata.n_vars, -1)[genes]
+                names = _names_of(posterior, site, gene, factor_names)
                 adata.varm[name] = _table(table, adata.var_names, names)
             else:
                 rest[name] = value
@@ -95,45 +104,86 @@ def to_anndata(
 
 def _rows(posterior: Posterior, adata: Any) -> Any:
     """Rows of the result in the order of ``adata``."""
-    if not posterior.plan.local_sites:
+    plan = posterior.plan
+    if not plan.local_sites:
         return slice(None)
-    number = posterior.plan.num_obs
     names = posterior.coords.get("obs")
     if names is None:
-        if number != adata.n_obs:
-            raise RequestError(
-                f"the posterior has {number} observations, adata {adata.n_obs}: pass the AnnData "
-                "of just these observations, in their order"
-            )
-        return slice(None)
-    names = np.asarray(names)
-    if np.array_equal(names, adata.obs_names.to_numpy()):
-        return slice(None)
-    place = {name: row for row, name in enumerate(names)}
-    missing = [name for name in adata.obs_names if name not in place]
-    if missing or len(place) != number or number != adata.n_obs:
+        names = posterior.coords.get(obs_dim(plan, site_dims(plan)) or "obs")
+    if names is None and plan.num_obs != adata.n_obs:
         raise RequestError(
-            f"the posterior is of {number} observations ({len(place)} different ones), adata has "
-            f"{adata.n_obs}, of which {len(missing)} are not in it: pass adata[names].copy() with "
-            "names = posterior.coords['obs'], each once"
+            f"the posterior has {plan.num_obs} observations, adata {adata.n_obs}: pass the "
+            "AnnData of just these observations, in their order"
         )
-    return np.array([place[name] for name in adata.obs_names])
+    return _order("obs", names, adata.obs_names)
+
+
+def _has_genes(posterior: Posterior, adata: Any) -> bool:
+    return any(_gene_axis(posterior, site, adata) is not None for site in posterior.plan.sites)
+
+
+def _gene_axis(posterior: Posterior, site: Site, adata: Any) -> int | None:
+    """The axis of a global site that runs over genes: by its name, else the last one so long."""
+    dims = site_dims(posterior.plan)[site.name]
+    if site.scope != "global" or adata.n_vars not in site.shape:
+        return None
+    if "var" in dims and site.shape[dims.index("var")] == adata.n_vars:
+        return dims.index("var")
+    return max(axis for axis, size in enumerate(site.shape) if size == adata.n_vars)
+
+
+def _order(dim: str, names: Any, wanted: Any) -> Any:
+    """Where ``wanted`` names of an AnnData are among the names of the posterior."""
+    if names is None:
+        return slice(None)
+    ours, theirs = plain_labels(as_labels(dim, names)).tolist(), list(wanted)
+    if ours == theirs and [*map(type, ours)] == [*map(type, theirs)]:
+        return slice(None)
+    if not _told_apart(ours, theirs):
+        # AnnData makes text of names that are none when it is copied or written.
+        texts, wanted_texts = [*map(str, ours)], [*map(str, theirs)]
+        if not _told_apart(texts, wanted_texts):
+            what = "observations" if dim == "obs" else "variables"
+            raise RequestError(
+                f"the names of the {what} are not those of adata: the posterior has {len(ours)} "
+                f"({len(set(texts))} different ones, as text), adata {len(theirs)}, of which "
+                f"{len(set(wanted_texts) - set(texts))} are not among them. Pass an AnnData with "
+                f"each of posterior.coords[{dim!r}] once; or, where the order is known to be the "
+                f"same, take the names away: posterior.coords.pop({dim!r})"
+            )
+        ours, theirs = texts, wanted_texts
+    place = {name: row for row, name in enumerate(ours)}
+    return np.array([place[name] for name in theirs], dtype=np.intp)
+
+
+def _told_apart(ours: list[Any], theirs: list[Any]) -> bool:
+    """Whether both have the same names, of the same types, each once."""
+    typed = [{(type(name), name) for name in names} for names in (ours, theirs)]
+    return typed[0] == typed[1] and len(typed[0]) == len(ours)
 
 
 def _chosen(posterior: Posterior, sites: Iterable[str] | None) -> list[Site]:
-    known = posterior.sites
     if sites is None:
-        return list(known.values())
-    names = [sites] if isinstance(sites, str) else list(sites)
-    if unknown := sorted(set(names) - set(known)):
-        raise RequestError(f"sites {unknown} are not in the posterior; it has {list(known)}")
-    return [known[name] for name in names]
+        return list(posterior.plan.sites)
+    return [posterior.site(name) for name in ([sites] if isinstance(sites, str) else sites)]
 
 
-def _names_of(site: Site, factor_names: FactorNames | None) -> list[str] | None:
+def _names_of(
+    posterior: Posterior, site: Site, row_axis: int, factor_names: FactorNames | None
+) -> list[str] | None:
+    """Names of the columns: those given, else the labels of the one other axis."""
     if isinstance(factor_names, Mapping):
-        return list(factor_names[site.name]) if site.name in factor_names else None
-    return None if factor_names is None else list(factor_names)
+        if site.name in factor_names:
+            return list(factor_names[site.name])
+    elif factor_names is not None:
+        return list(factor_names)
+    if len(site.shape) != 2:
+        return None
+    dim = site_dims(posterior.plan)[site.name][1 - row_axis]
+    if dim in ("obs", "var") or (labels := posterior.coords.get(dim)) is None:
+        return None
+    names: list[str] = plain_labels(as_labels(dim, labels)).astype(str).tolist()
+    return names if len(set(names)) == len(names) else None
 
 
 def _check_names(sites: list[Site], factor_names: FactorNames | None) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pyro_posterior.errors import MissingPackageError
-from pyro_posterior.exports.xarray import to_dataset
+from pyro_posterior.exports.xarray import draw_groups
 from pyro_posterior.posterior import Posterior
 
 
@@ -18,13 +18,15 @@ def to_arviz(
     dims: Mapping[str, Sequence[str]] | None = None,
     coords: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Draws of all latent and deterministic sites as ``posterior``, observed ones as ``observed_data``.
+    """Draws in the groups that ArviZ knows: ``posterior`` and, where there are such sites, the others.
 
     Parameters
     ----------
     posterior
-        What `sample_posterior` gave with ``return_samples=True``; observed sites are there with
-        ``return_observed=True``.
+        What `sample_posterior` gave with ``return_samples=True``. Latent and deterministic sites are
+        in ``posterior``; observed ones, there with ``return_observed=True``, in
+        ``observed_data``; predictions and log densities in ``posterior_predictive`` and
+        ``log_likelihood``.
     dims, coords
         As for `to_xarray`.
 
@@ -41,20 +43,11 @@ def to_arviz(
         ArviZ is not installed.
     """
     arviz = _need_arviz()
-    kinds = {name: site.kind for name, site in posterior.sites.items()}
-    drawn = [name for name, kind in kinds.items() if kind != "observed"]
-    observed = [name for name, kind in kinds.items() if kind == "observed"]
     made = {"created_at": datetime.datetime.now(datetime.UTC).isoformat()}
-
-    def group(sites: list[str]) -> Any:
-        dataset = to_dataset(posterior, "posterior_samples", sites=sites, dims=dims, coords=coords)
-        return dataset.assign_attrs(made)
-
-    groups = {}
-    if drawn:
-        groups["posterior"] = group(drawn)
-    if observed:  # the same in every draw
-        groups["observed_data"] = group(observed).isel(chain=0, draw=0, drop=True)
+    groups = {
+        name: dataset.assign_attrs(made)
+        for name, dataset in draw_groups(posterior, dims=dims, coords=coords).items()
+    }
     if "InferenceData" in vars(arviz):  # in 1.x looking that name up gives DataTree, and a warning
         return arviz.InferenceData(**groups)
     import xarray

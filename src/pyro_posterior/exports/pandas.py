@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from pyro_posterior.errors import MissingPackageError, RequestError
-from pyro_posterior.labels import dim_coords, dim_lengths, full_shape, obs_dim, site_dims
+from pyro_posterior.labelled import dim_coords, level_names
+from pyro_posterior.labels import dim_lengths, obs_dim, site_dims
 from pyro_posterior.posterior import Posterior
 
 _PREFIX = "post_sample_"
@@ -61,41 +62,47 @@ def to_pandas(
         dim_lengths(posterior.plan, named), obs_dim(posterior.plan, named), posterior.coords, coords
     )
     if site is not None:
-        return pandas.DataFrame(_columns(posterior, site, named, labels, draws))
-    shapes = {s.name: full_shape(s, posterior.plan.num_obs) for s in posterior.plan.sites}
+        return pandas.DataFrame(site_columns(posterior, site, named, labels, draws))
+    shapes = {s.name: s.full_shape(posterior.plan.num_obs) for s in posterior.plan.sites}
     single = [name for name, shape in shapes.items() if math.prod(shape) == 1]
     tables = []
     for name in single:
-        columns = _columns(posterior, name, named, labels, draws)
+        columns = site_columns(posterior, name, named, labels, draws)
         kept = {key: value for key, value in columns.items() if key not in named[name]}
         tables.append(pandas.DataFrame({"site": [name] * len(next(iter(kept.values()))), **kept}))
     return pandas.concat(tables, ignore_index=True) if tables else pandas.DataFrame({"site": []})
 
 
-def _columns(
+def site_columns(
     posterior: Posterior,
     name: str,
     dims: Mapping[str, tuple[str, ...]],
-    labels: Mapping[str, np.ndarray],
-    draws: bool,
-) -> dict[str, np.ndarray]:
-    """The columns of one site's table, all of the same length."""
-    if name not in posterior.sites:
-        raise RequestError(
-            f"the posterior has no site {name!r}. Its sites are {list(posterior.sites)}"
-        )
-    shape = full_shape(posterior.sites[name], posterior.plan.num_obs)
+    labels: Mapping[str, Any],
+    draws: bool = False,
+) -> dict[str, Any]:
+    """The columns of one site's table, all of the same length: its axes, then its numbers."""
+    shape = posterior.site(name).full_shape(posterior.plan.num_obs)
     ahead = {"draw": np.arange(posterior.plan.num_samples)} if draws else {}
     axes = {dim: labels.get(dim, np.arange(n)) for dim, n in zip(dims[name], shape, strict=True)}
     axes = {**ahead, **axes}
-    grid = np.meshgrid(*axes.values(), indexing="ij") if axes else []
-    columns = {dim: values.ravel() for dim, values in zip(axes, grid, strict=True)}
+    grid = np.meshgrid(*(np.arange(len(x)) for x in axes.values()), indexing="ij") if axes else []
+    columns: dict[str, Any] = {}
+    for (dim, values), places in zip(axes.items(), grid, strict=True):
+        columns |= _label_columns(dim, values, places.ravel())
     if draws:
         return {**columns, "value": np.asarray(posterior[_DRAWS][name]).ravel()}
     for result, arrays in posterior.items():
         if result != _DRAWS:
             columns |= _summary(result.removeprefix(_PREFIX), np.asarray(arrays[name]), shape)
     return columns
+
+
+def _label_columns(dim: str, labels: Any, places: np.ndarray) -> dict[str, Any]:
+    """The labels at these places: a column, or one for each level; categories stay categories."""
+    if not hasattr(labels, "levels"):
+        return {dim: labels[places]}
+    names = level_names(dim, labels)
+    return {name: labels.get_level_values(i)[places] for i, name in enumerate(names)}
 
 
 def _summary(title: str, values: np.ndarray, shape: tuple[int, ...]) -> dict[str, np.ndarray]:

@@ -11,7 +11,8 @@ import numpy as np
 
 from pyro_posterior.contracts import Site
 from pyro_posterior.errors import RequestError
-from pyro_posterior.labels import OBSERVATIONS, full_shape, site_dims
+from pyro_posterior.labelled import as_labels, plain_labels
+from pyro_posterior.labels import OBSERVATIONS, site_dims
 from pyro_posterior.posterior import Posterior
 
 _PIECE = 2_000_000  # values read at a time, so that lazy arrays of any size can be shown
@@ -50,12 +51,9 @@ class SiteView:
     """
 
     def __init__(self, posterior: Posterior, name: str) -> None:
-        if name not in posterior.sites:
-            known = ", ".join(repr(known) for known in posterior.sites)
-            raise RequestError(f"the posterior has no site {name!r}; its sites are: {known}")
         self.name = name
-        self.site: Site = posterior.sites[name]
-        self.shape = full_shape(self.site, posterior.plan.num_obs)
+        self.site: Site = posterior.site(name)
+        self.shape = self.site.full_shape(posterior.plan.num_obs)
         self._posterior = posterior
         self._dims = site_dims(replace(posterior.plan, sites=(self.site,)))[name]
         self._draws = posterior.get("posterior_samples", {}).get(name)
@@ -98,7 +96,7 @@ class SiteView:
             found = coords.get(OBSERVATIONS)
         if found is None or len(found) != self.shape[axis]:
             return None
-        return np.asarray(found).astype(str)
+        return plain_labels(as_labels(self._dims[axis], found)).astype(str)
 
     def figures(self) -> SiteFigures:
         """The figures of the table, in one pass."""

@@ -8,12 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from pyro_posterior.contracts import Site
-from pyro_posterior.errors import MissingPackageError, RequestError
-from pyro_posterior.labels import dim_coords, dim_lengths, obs_dim, site_dims
+from pyro_posterior.errors import MissingPackageError
+from pyro_posterior.exports.names import plain_name
+from pyro_posterior.labelled import dim_coords, level_names
+from pyro_posterior.labels import dim_lengths, obs_dim, site_dims
 from pyro_posterior.posterior import Posterior
 
 _DRAWS = "posterior_samples"
+
+#: Group of draws, in ArviZ's words, for each kind of site.
+GROUPS: Mapping[str, str] = {
+    "latent": "posterior",
+    "deterministic": "posterior",
+    "observed": "observed_data",
+}
 
 
 def to_xarray(
@@ -39,7 +47,9 @@ def to_xarray(
     -------
     xarray.DataTree
         Groups named as the keys of the posterior. Draws have dimensions ``(chain, draw, ...)``
-        with one chain; those on disk stay there until they are asked for.
+        with one chain; those on disk stay there until they are asked for. ``posterior_samples``
+        has latent and deterministic sites; draws of others are in groups of their own, as in
+        `to_arviz`.
 
     Raises
     ------
@@ -49,7 +59,14 @@ def to_xarray(
         xarray is not installed.
     """
     xarray = _need_xarray("to_xarray")
-    groups = {name: to_dataset(posterior, name, dims=dims, coords=coords) for name in posterior}
+    groups = {
+        name: to_dataset(posterior, name, dims=dims, coords=coords)
+        for name in posterior
+        if name != _DRAWS
+    }
+    if _DRAWS in posterior:
+        found = draw_groups(posterior, dims=dims, coords=coords)
+        groups |= {_DRAWS if name == "posterior" else name: found[name] for name in found}
     tree = xarray.DataTree.from_dict(groups)
     tree.attrs.update(attributes(posterior))
     return tree
@@ -86,11 +103,11 @@ def to_dataset(
         xarray is not installed.
     """
     xarray = _need_xarray("to_dataset")
-    arrays = _result(posterior, result)
-    wanted = [_site(posterior, name) for name in (arrays if sites is None else sites)]
+    arrays = posterior[result]
+    wanted = [posterior.site(name) for name in (arrays if sites is None else sites)]
     named = site_dims(posterior.plan, dims)
     variables = {
-        _variable_name(posterior, site): _variable(
+        plain_name(posterior, site): _variable(
             xarray, arrays[site.name], named[site.name], site.name, result
         )
         for site in wanted
@@ -98,10 +115,39 @@ def to_dataset(
     lengths = dim_lengths(posterior.plan, named)
     labels = dim_coords(lengths, obs_dim(posterior.plan, named), posterior.coords, coords)
     used = {dim for variable in variables.values() for dim in variable.dims}
-    positions: dict[str, Any] = {dim: values for dim, values in labels.items() if dim in used}
+    positions = _positions(xarray, {dim: labels[dim] for dim in labels if dim in used})
     if result == _DRAWS:
         positions |= {"chain": np.arange(1), "draw": np.arange(posterior.plan.num_samples)}
     return xarray.Dataset(variables, positions, attributes(posterior))
+
+
+def _positions(xarray: ModuleType, labels: Mapping[str, Any]) -> dict[str, Any]:
+    """Coordinates as xarray makes them of the labels' own kinds; levels are coordinates too."""
+    found: dict[str, Any] = {}
+    for dim, values in labels.items():
+        if hasattr(values, "levels"):
+            index = values.set_names(level_names(dim, values))
+            found |= dict(xarray.Coordinates.from_pandas_multiindex(index, dim))
+        else:
+            found[dim] = values
+    return found
+
+
+def draw_groups(
+    posterior: Posterior,
+    *,
+    dims: Mapping[str, Sequence[str]] | None = None,
+    coords: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Draws as a Dataset for each of ArviZ's groups that has sites, in their order in `GROUPS`."""
+    groups: dict[str, Any] = {}
+    for group in dict.fromkeys(GROUPS.values()):
+        sites = [site.name for site in posterior.plan.sites if GROUPS[site.kind] == group]
+        if sites:
+            dataset = to_dataset(posterior, _DRAWS, sites=sites, dims=dims, coords=coords)
+            same = group == "observed_data"  # in every draw
+            groups[group] = dataset.isel(chain=0, draw=0, drop=True) if same else dataset
+    return groups
 
 
 def attributes(posterior: Posterior) -> dict[str, Any]:
@@ -117,15 +163,6 @@ def attributes(posterior: Posterior) -> dict[str, Any]:
         "engine": posterior.plan.engine,
     }
     return {name: value for name, value in named.items() if value is not None}
-
-
-def _variable_name(posterior: Posterior, site: Site) -> str:
-    """The site's name; with dots for the slashes of scopes, which xarray takes for paths."""
-    if site.name in ("chain", "draw"):  # dimensions of draws
-        return f"{site.name}_"
-    dotted = site.name.replace("/", ".")
-    taken = dotted != site.name and dotted in posterior.sites
-    return site.name.replace("/", "%2F") if taken else dotted
 
 
 def _variable(xarray: ModuleType, array: Any, dims: tuple[str, ...], site: str, result: str) -> Any:
@@ -156,21 +193,6 @@ def _with_chain(xarray: ModuleType, array: Any) -> Any:
         return part if isinstance(key[0], int | np.integer) else part[None][key[0]]
 
     return indexing.LazilyIndexedArray(Lazy())
-
-
-def _result(posterior: Posterior, result: str) -> Mapping[str, Any]:
-    if result not in posterior:
-        hint = ": draw with return_samples=True" if result == _DRAWS else ""
-        raise RequestError(f"the posterior has no {result!r}{hint}. It has {list(posterior)}")
-    return posterior[result]
-
-
-def _site(posterior: Posterior, name: str) -> Site:
-    if name not in posterior.sites:
-        raise RequestError(
-            f"the posterior has no site {name!r}. Its sites are {list(posterior.sites)}"
-        )
-    return posterior.sites[name]
 
 
 def _need_xarray(purpose: str) -> ModuleType:

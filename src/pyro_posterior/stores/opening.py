@@ -6,6 +6,7 @@ from pyro_posterior.contracts import Store
 from pyro_posterior.job import Job
 from pyro_posterior.stores.memory import MemoryStore
 from pyro_posterior.stores.zarr import open_zarr_store
+from pyro_posterior.written import pack
 
 
 def open_store(job: Job) -> Store:
@@ -18,6 +19,6 @@ def open_store(job: Job) -> Store:
         job.segments,
         job.rows,
         job.identity,
-        coords=job.request.coords,
+        coords=pack(job.coords),
         overwrite=job.request.overwrite,
     )

@@ -19,7 +19,8 @@ import numpy as np
 from pyro_posterior.contracts import Finished, RunPlan, Segment, SegmentResult, Site
 from pyro_posterior.errors import RequestError, StoreError
 from pyro_posterior.files import PARTIAL, sync_folder, write_whole
-from pyro_posterior.labels import dim_coords, dim_lengths, obs_dim, site_dims
+from pyro_posterior.labelled import dim_coords
+from pyro_posterior.labels import dim_lengths, obs_dim, site_dims
 from pyro_posterior.segments import site_bytes
 from pyro_posterior.stores.behind import OneBehind
 from pyro_posterior.stores.files import as_folder, free_bytes, in_words, remove_partials

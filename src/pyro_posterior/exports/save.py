@@ -1,0 +1,111 @@
+"""`save`: a posterior, wherever it is held, into a store of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pyro_posterior.contracts import Results, RunPlan, Segment, SegmentResult
+from pyro_posterior.errors import RequestError, StoreError
+from pyro_posterior.posterior import Posterior
+from pyro_posterior.segments import cut, segment_rows
+from pyro_posterior.stores.files import as_folder
+from pyro_posterior.stores.zarr import open_zarr_store
+from pyro_posterior.written import pack
+
+_DRAWS = "posterior_samples"
+
+
+def save(posterior: Posterior, path: str | PathLike[str], *, overwrite: bool = False) -> Path:
+    """Write a posterior to a folder, which `Posterior.open` reads back.
+
+    It is written segment by segment, so that draws on disk are never held whole.
+
+    Parameters
+    ----------
+    posterior
+        What `sample_posterior` gave, in memory or on disk.
+    path
+        Folder of the Zarr store; made if it is not there.
+    overwrite
+        Replace a store that is there.
+
+    Returns
+    -------
+    pathlib.Path
+        The folder.
+
+    Raises
+    ------
+    StoreError
+        The folder holds something already, or cannot be written.
+    RequestError
+        The posterior is itself read from there, a result lacks a site, or labels have no written
+        form.
+    MissingPackageError
+        zarr is not installed.
+    """
+    folder = as_folder(Path(path))
+    _check_not_own(posterior, folder)
+    if not overwrite and folder.is_dir() and any(folder.iterdir()):
+        raise StoreError(
+            f"{str(folder)!r} holds something already: give another path, or overwrite=True"
+        )
+    plan = replace(
+        posterior.plan,
+        summaries=tuple(name for name in posterior if name != _DRAWS),
+        return_samples=_DRAWS in posterior,
+    )
+    rows = segment_rows(plan)
+    segments = cut(plan, rows)
+    coords = pack(posterior.coords)
+    with open_zarr_store(
+        folder, plan, segments, rows, {}, coords=coords, overwrite=overwrite
+    ) as store:
+        counts = dict(posterior.nonfinite)
+        for segment in segments:
+            results = _part(posterior, plan, segment)
+            found = {name: counts.pop(name) for name in list(counts) if _has(results, name)}
+            store.write(SegmentResult(segment, results, found))
+        store.finish({"program": posterior.program, "info": posterior.info})
+    return folder
+
+
+def _part(posterior: Posterior, plan: RunPlan, segment: Segment) -> Results:
+    """All results of one segment."""
+    sites = plan.local_sites if segment.number else plan.global_sites
+    results: Results = {}
+    for name in plan.result_names:
+        results[name] = {}
+        for site in sites:
+            array: Any = posterior[name][site.name]
+            if site.batch_axis is not None:
+                array = array[site.at(array.ndim, *segment.rows)]
+            results[name][site.name] = np.asarray(array)
+    return results
+
+
+def _has(results: Results, site: str) -> bool:
+    return any(site in arrays for arrays in results.values())
+
+
+def _check_not_own(posterior: Posterior, folder: Path) -> None:
+    for source in _folders(posterior):
+        if source == folder or source.is_relative_to(folder):
+            raise RequestError(
+                f"the posterior is read from {str(folder)!r}: give another path to save it to"
+            )
+
+
+def _folders(posterior: Posterior) -> Iterator[Path]:
+    """Where the arrays that stay on disk are."""
+    for arrays in posterior.values():
+        for array in arrays.values():
+            path = getattr(array, "path", None) or getattr(array, "_path", None)
+            if isinstance(path, Path):
+                yield path.resolve()

@@ -1,0 +1,71 @@
+"""What a posterior says of a name that it does not have: what there is, and what would give it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from pyro_posterior.errors import UnknownNameError
+
+_PREFIX = "post_sample_"
+_DRAWS = "posterior_samples"
+_DEFAULTS = {
+    "means": "np.mean",
+    "stds": "np.std",
+    "q05": "functools.partial(np.quantile, q=0.05)",
+    "q95": "functools.partial(np.quantile, q=0.95)",
+}
+
+
+class SiteArrays(dict[str, np.ndarray]):
+    """One result by site. A site it does not have is a `KeyError` that says how to get it."""
+
+    def __init__(
+        self,
+        arrays: Mapping[str, np.ndarray],
+        result: str = "",
+        absent: UnknownNameError | None = None,
+    ) -> None:
+        super().__init__(arrays)
+        self._result = result
+        self._absent = absent  # why there is no array at all
+
+    def __missing__(self, site: str) -> np.ndarray:
+        raise self._absent or no_site(site, self, self._result)
+
+
+def no_site(name: object, known: Iterable[str], result: str = "the posterior") -> UnknownNameError:
+    """The error for a site that ``result`` does not have."""
+    return UnknownNameError(
+        f"{result} has no site {name!r}{_meant(name, known)}. Its sites are {list(known)}. A "
+        "site that was left out comes with return_sites= or without exclude_sites=, an observed "
+        "one with return_observed=True"
+    )
+
+
+def no_result(name: object, known: Iterable[str]) -> UnknownNameError:
+    """The error for a result that a posterior does not have."""
+    there = list(known)
+    short = str(name).removeprefix(_PREFIX)
+    if f"{_PREFIX}{name}" in there:
+        hint = f"it is posterior.{name}, or posterior[{_PREFIX + str(name)!r}]"
+    elif name == _DRAWS:
+        hint = "the draws were not kept: draw with return_samples=True"
+    elif short in _DEFAULTS:
+        hint = (
+            f"summary_fun= took the place of the summaries by default: give it "
+            f"{{{short!r}: {_DEFAULTS[short]}, ...}} too"
+        )
+    elif str(name).startswith(_PREFIX):
+        hint = f"draw with summary_fun={{{short!r}: a function of (draws, axis=0), ...}}"
+    else:
+        hint = "sites are one step deeper, as in posterior.means['w']"
+    meant = _meant(name, there) if short not in _DEFAULTS and name != _DRAWS else ""
+    return UnknownNameError(f"the posterior has no {name!r}{meant}: {hint}. It has {there}")
+
+
+def _meant(name: object, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(str(name), list(known), 1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
