@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -48,10 +49,20 @@ class Job:
     identity: Mapping[str, str]  # digests of all that fixes the numbers beside the plan, by part
 
     @property
+    def parts(self) -> dict[str, str]:
+        """Digests of all that fixes the numbers, by what it is: equal wherever the same job is made."""
+        plan = {
+            field.name: repr(getattr(self.plan, field.name))
+            for field in dataclasses.fields(RunPlan)
+        }
+        return {**plan, "data and segments": repr(self.segments), **self.identity}
+
+    @property
     def digest(self) -> str:
-        """Short words for what is drawn and how it is cut: equal wherever the same job is made."""
-        words = repr((self.plan, self.segments, sorted(self.identity.items())))
-        return hashlib.blake2b(words.encode(), digest_size=16).hexdigest()
+        """All `parts` in one short word."""
+        return hashlib.blake2b(
+            repr(sorted(self.parts.items())).encode(), digest_size=16
+        ).hexdigest()
 
     def sites_of(self, segment: Segment) -> tuple[Site, ...]:
         """The sites that a segment holds, in the model's order."""

@@ -221,3 +221,17 @@ def test_auto_says_in_one_line_why(caplog: pytest.LogCaptureFixture) -> None:
     lines = [r.getMessage() for r in caplog.records if "drawing with the loop" in r.getMessage()]
     assert len(lines) == 1
     assert "test_fallbacks.py" in lines[0]
+
+
+def test_a_random_state_that_another_thread_moved_is_no_reason_for_the_loop():
+    """Threads of the process, a Dask worker's for one, use Python's random numbers now and then."""
+    moves = iter([True, False])
+
+    def model(x):
+        if next(moves, False):
+            random.random()  # as if another thread did, while the draw is recorded
+        with pyro.plate("rows", len(x)):
+            pyro.sample("z", dist.Normal(x, 1.0))
+
+    found = sample(model, lambda x: model(x), torch.zeros(3), engine="sliced", num_samples=9)
+    assert found.plan.engine == "batched slice"

@@ -138,7 +138,7 @@ def _reason(found: Any) -> BaseException:
 def _draw(digest: str, numbers: tuple[int, ...]) -> Drawn:
     """One task: runs in a worker, which makes the job when its first task comes."""
     if digest not in _jobs:
-        _jobs[digest] = Elsewhere(_packed[digest], digest)
+        _jobs[digest] = Elsewhere(_packed[digest])
     return draw(_jobs[digest], numbers)
 
 

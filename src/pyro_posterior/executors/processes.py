@@ -41,7 +41,7 @@ def execute(job: Job, store: Store, devices: Sequence[Any]) -> None:
     with (
         keeping_what_is_written(store),
         progress_bar(job, segments) as bar,
-        ProcessPoolExecutor(len(devices), context, _begin, (waiting, job.digest, threads)) as pool,
+        ProcessPoolExecutor(len(devices), context, _begin, (waiting, threads)) as pool,
     ):
         running = {pool.submit(_draw, segment.number): segment for segment in segments}
         try:
@@ -59,10 +59,10 @@ def execute(job: Job, store: Store, devices: Sequence[Any]) -> None:
                 future.cancel()
 
 
-def _begin(waiting: Any, digest: str, threads: int) -> None:
+def _begin(waiting: Any, threads: int) -> None:
     """What each process does first: take one device's request."""
     torch.set_num_threads(threads)
-    _mine.append(Elsewhere(waiting.get(), digest))
+    _mine.append(Elsewhere(waiting.get()))
 
 
 def _draw(number: int) -> Drawn:

@@ -52,7 +52,7 @@ def pack(job: Job, **changed: Any) -> bytes:
         "summary_fun": request.summary_fun,
     }
     try:
-        return cloudpickle.dumps((request, pyro.get_param_store().get_state()))
+        return cloudpickle.dumps((request, pyro.get_param_store().get_state(), job.parts))
     except Exception as error:
         for name, value in parts.items():
             try:
@@ -69,11 +69,10 @@ def pack(job: Job, **changed: Any) -> bytes:
 class Elsewhere:
     """A job made again from its bytes, in a process that draws some of its segments."""
 
-    def __init__(self, packed: bytes, digest: str) -> None:
+    def __init__(self, packed: bytes) -> None:
         import cloudpickle
 
-        self._request, self._state = cloudpickle.loads(packed)
-        self._digest = digest
+        self._request, self._state, self._parts = cloudpickle.loads(packed)
         self._job: Job | None = None
 
     @contextmanager
@@ -88,14 +87,25 @@ class Elsewhere:
         with pyro.get_param_store().scope(self._state), undisturbed(self._request) as place:
             if self._job is None:
                 made = prepare(self._request, place, identified=True)
-                if made.digest != self._digest:
+                parts = made.parts
+                other = [
+                    f"{name} ({_short(parts[name])} here, {_short(self._parts.get(name))} there)"
+                    for name in parts
+                    if parts[name] != self._parts.get(name)
+                ]
+                if other:
                     raise RequestError(
-                        "model, guide or data are not the same in this process as where the job "
-                        f"began ({made.digest} here, {self._digest} there): they must not depend on "
-                        "files, variables or versions that differ between machines"
+                        f"not the same here as in the process where the job began: {', '.join(other)}. "
+                        "Model, guide and data must not depend on files, variables, versions or "
+                        "processors that differ between machines"
                     )
                 self._job = made
             yield self._job
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 @dataclass(frozen=True)

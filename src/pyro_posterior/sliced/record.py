@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from pyro import poutine
@@ -104,6 +106,22 @@ def _hidden(func: Any, args: tuple[Any, ...]) -> str:
 
 
 Traces = tuple[poutine.Trace, poutine.Trace]
+Found = TypeVar("Found")
+
+
+class _StatesMoved(CannotSliceError):
+    """Python's, NumPy's or torch's own random state is another than before the draw."""
+
+
+def _unless_another_thread_moved_them(run: Callable[[], Found]) -> Found:
+    """``run()``, again where random states moved: other threads of the process use them too.
+
+    A draw that moves them itself does so every time.
+    """
+    for _ in range(3):
+        with contextlib.suppress(_StatesMoved):
+            return run()
+    return run()
 
 
 def record(
@@ -129,16 +147,20 @@ def record(
     CannotSliceError
         The draw wrote to tensors from outside or used random numbers that have no key.
     """
-    if skips is not None:
-        recorder = _recorder(sampler, minibatch, draw, skips)
-        try:
-            return _record(sampler, minibatch, recorder, names)[0]
-        except OtherCourse:
-            pass
-        finally:
-            fill_stand_ins(recorder.tape, recorder.empty, recorder.where)
-    recorder = _recorder(sampler, minibatch, draw, None)
-    return _record(sampler, minibatch, recorder, names)[0]
+
+    def run() -> Record:
+        if skips is not None:
+            recorder = _recorder(sampler, minibatch, draw, skips)
+            try:
+                return _record(sampler, minibatch, recorder, names)[0]
+            except OtherCourse:
+                pass
+            finally:
+                fill_stand_ins(recorder.tape, recorder.empty, recorder.where)
+        recorder = _recorder(sampler, minibatch, draw, None)
+        return _record(sampler, minibatch, recorder, names)[0]
+
+    return _unless_another_thread_moved_them(run)
 
 
 def record_first(sampler: JointSampler, minibatch: Minibatch) -> tuple[Record, Traces]:
@@ -152,8 +174,11 @@ def record_first(sampler: JointSampler, minibatch: Minibatch) -> tuple[Record, T
     CannotSliceError
         As `record`.
     """
-    recorder = _recorder(sampler, minibatch, 0, None)
-    found, traces = _record(sampler, minibatch, recorder, None)
+
+    def run() -> tuple[Record, Traces]:
+        return _record(sampler, minibatch, _recorder(sampler, minibatch, 0, None), None)
+
+    found, traces = _unless_another_thread_moved_them(run)
     found.values.clear()
     return found, traces
 
@@ -190,7 +215,7 @@ def _record(
         names = tuple(name for name, node in trace.nodes.items() if node["type"] == "sample")
     values = {name: torch.as_tensor(trace.nodes[name]["value"]) for name in names}
     if random_states() != before:
-        raise CannotSliceError(
+        raise _StatesMoved(
             "the model or guide draws from Python's, NumPy's or an unseen torch random state"
         )
     for uid, version in tape.versions.items():
