@@ -7,6 +7,7 @@ from pyro_posterior import settings
 from pyro_posterior.mixin import PyroSampleMixin
 from pyro_posterior.posterior import Posterior
 from pyro_posterior.sampling import sample_posterior
+from pyro_posterior.version import __version__
 
 if TYPE_CHECKING:
     from pyro_posterior.contracts import RunPlan, Site
@@ -64,6 +65,7 @@ __all__ = [
     "Site",
     "StoreError",
     "UnknownNameError",
+    "__version__",
     "keep_parameters",
     "plot_site",
     "sample_posterior",
