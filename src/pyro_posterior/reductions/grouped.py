@@ -1,0 +1,107 @@
+"""Totals over groups of observations, of every draw, put together from segments.
+
+Three steps, as for any reduction over observations: of rows of one segment (`update`), of two
+segments (`combine`), of all (`finish`). Sums are in float64 and are combined in the order of
+segments, never in that of completion, so that the bits do not depend on who was first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+
+State = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """One number per group, draw and remaining entry: the sum or mean over a group's observations.
+
+    Attributes
+    ----------
+    name
+        Of the result.
+    site
+        What is added up.
+    labels
+        Names of the groups, in the order of their numbers.
+    codes
+        ``(obs,)`` group number of every observation, -1 where it is in none.
+    how
+        "sum" or "mean".
+    """
+
+    name: str
+    site: str
+    labels: tuple[str, ...]
+    codes: np.ndarray
+    how: Literal["sum", "mean"]
+
+    def update(self, state: State | None, draws: torch.Tensor, axis: int, first: int) -> State:
+        """Add rows of a segment.
+
+        Parameters
+        ----------
+        state
+            What earlier rows of the segment gave; None: nothing yet.
+        draws
+            ``(draw, *site shape)``.
+        axis
+            Axis of the observations, negative.
+        first
+            Number of the first observation among all.
+        """
+        rows = draws.detach().movedim(axis, 1)
+        codes = torch.from_numpy(self.codes[first : first + rows.shape[1]]).to(rows.device)
+        sums = torch.zeros(
+            (len(rows), len(self.labels) + 1, *rows.shape[2:]),
+            dtype=torch.float64,
+            device=rows.device if rows.device.type != "mps" else "cpu",
+        )
+        codes = torch.where(codes < 0, len(self.labels), codes).to(sums.device)
+        step = max(1, 2**24 // max(1, rows[0].numel()))  # float64 copies of a part at a time
+        for start in range(0, len(rows), step):
+            part = rows[start : start + step].to(sums.device, torch.float64)
+            sums[start : start + step].index_add_(1, codes, part)
+        mine: State = {"sum": sums[:, :-1].cpu().numpy()}
+        return mine if state is None else self.combine(state, mine)
+
+    def combine(self, one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> State:
+        """Two partial results, the earlier rows first."""
+        return {"sum": one["sum"] + other["sum"]}
+
+    def finish(self, parts: Iterable[Mapping[str, np.ndarray]]) -> np.ndarray:
+        """Draws ``(draw, group, *rest)`` in float64, from the parts in the order of segments."""
+        state: State | None = None
+        for part in parts:
+            state = dict(part) if state is None else self.combine(state, part)
+        assert state is not None
+        if self.how == "sum":
+            return state["sum"]
+        sizes = np.bincount(self.codes[self.codes >= 0], minlength=len(self.labels))
+        return state["sum"] / sizes.reshape(-1, *(1,) * (state["sum"].ndim - 2))
+
+
+def numbered(labels: Iterable[object]) -> tuple[tuple[str, ...], np.ndarray]:
+    """Names of groups, sorted, and the group number of each observation; -1 where none is given.
+
+    None, NaN and pandas' missing values are no group. A categorical keeps its own order.
+    """
+    categories = getattr(getattr(labels, "cat", labels), "categories", None)
+    values = [None if _missing(value) else str(value) for value in labels]
+    present = {value for value in values if value is not None}
+    if categories is not None:
+        names = tuple(str(value) for value in categories if str(value) in present)
+    else:
+        names = tuple(sorted(present))
+    numbers = {name: number for number, name in enumerate(names)}
+    codes = [-1 if value is None else numbers[value] for value in values]
+    return names, np.array(codes, np.int64)
+
+
+def _missing(value: object) -> bool:
+    return value is None or value != value or type(value).__name__ in ("NAType", "NaTType")
