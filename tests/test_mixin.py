@@ -295,6 +295,28 @@ def test_exclude_vars_holds_for_every_minibatch():
         assert list(arrays) == ["mu", "twice_mu", "mu_times_y"]
 
 
+def test_exclude_sites_is_the_same_argument():
+    one = Host().sample_posterior(exclude_sites=["z", "sum"], num_samples=3, **QUIET)
+    assert list(one["post_sample_means"]) == ["mu", "twice_mu", "mu_times_y"]
+    with pytest.raises(TypeError, match="are the same argument"):
+        Host().sample_posterior(exclude_sites=["z"], exclude_vars=["z"], **QUIET)
+
+
+@pytest.mark.parametrize("name", ["obs_plate", "to_args", "data", "names"])
+def test_what_the_host_says_itself_is_no_argument(name):
+    with pytest.raises(TypeError, match=f"unexpected argument '{name}'"):
+        Host().sample_posterior(**{name: None}, **QUIET)
+
+
+def test_every_other_keyword_of_the_function_holds(tmp_path):
+    pytest.importorskip("zarr")
+    options = {"num_samples": 3, "batch_size": 4, "store": tmp_path / "s", **QUIET}
+    part = Host().sample_posterior(shard=(0, 2), **options)
+    assert part.unfinished
+    whole = Host().sample_posterior(shard=(1, 2), **options)
+    assert list(whole["post_sample_means"])
+
+
 def test_unknown_sites_are_not_dropped_in_silence():
     with pytest.raises(RequestError, match="return_sites names 'typo', which the model does not"):
         Host().sample_posterior(return_sites=["z", "typo"], **QUIET)

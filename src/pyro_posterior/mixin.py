@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import numbers
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from pyro_posterior.data.arguments import ToArgs
 from pyro_posterior.errors import RequestError
 from pyro_posterior.kept import kept_parameters
 from pyro_posterior.posterior import Posterior
-from pyro_posterior.request import HostRequest
+from pyro_posterior.request import HostRequest, Request
 from pyro_posterior.sampling import run
 from pyro_posterior.session import one_at_a_time
 
@@ -36,6 +37,14 @@ _EARLIER = (
 )
 
 
+#: Arguments of the function that the method takes as keywords beside the documented ones. The host
+#: says itself what the others are.
+_MORE = {field.name for field in dataclasses.fields(Request)} - {
+    *("model", "guide", "data", "to_args", "obs_plate", "names"),
+    *(*_EARLIER, "num_samples"),
+}
+
+
 class PyroSampleMixin:
     """Mixin class for generating samples from posterior distribution.
 
@@ -50,6 +59,38 @@ class PyroSampleMixin:
     """
 
     module: Any
+
+    @overload
+    def sample_posterior(
+        self,
+        adata: Any = None,
+        input_dl: Any = None,
+        indices: Any = None,
+        num_samples: int = 1000,
+        return_sites: Iterable[str] | None = None,
+        accelerator: Any = "auto",
+        device: Any = "auto",
+        batch_size: int | None = None,
+        return_observed: bool = False,
+        return_samples: bool = False,
+        summary_frequency: int | None = None,
+        summary_fun: Summaries | None = None,
+        **sample_kwargs: Any,
+    ) -> Posterior: ...
+
+    @overload
+    def sample_posterior(
+        self,
+        num_samples: int,
+        return_sites: Iterable[str] | None = None,
+        accelerator: Any = "auto",
+        device: Any = "auto",
+        batch_size: int | None = None,
+        return_observed: bool = False,
+        return_samples: bool = False,
+        summary_fun: Summaries | None = None,
+        **sample_kwargs: Any,
+    ) -> Posterior: ...
 
     def sample_posterior(self, *args: Any, **kwargs: Any) -> Posterior:
         """Summarise the posterior distribution of every site.
@@ -81,9 +122,8 @@ class PyroSampleMixin:
             Names of summaries or ``{name: fun}``, as for `pyro_posterior.sample_posterior`.
         **sample_kwargs
             ``model`` (used instead of ``module.model``, from the first draw to the last),
-            ``exclude_vars``, ``show_progress``, ``seed``, ``engine``, ``store``, ``overwrite``,
-            ``coords``, ``dims``;
-            ``use_gpu`` as in earlier releases of scvi-tools.
+            ``exclude_vars`` (or ``exclude_sites``), all other keywords of
+            `pyro_posterior.sample_posterior`, and ``use_gpu`` as in earlier releases of scvi-tools.
 
         Returns
         -------
@@ -114,7 +154,7 @@ def _sample(
     num_samples: int = 1000,
     return_sites: Iterable[str] | None = None,
     accelerator: Any = "auto",
-    device: int | str = "auto",
+    device: Any = "auto",
     batch_size: int | None = None,
     return_observed: bool = False,
     return_samples: bool = False,
@@ -124,22 +164,15 @@ def _sample(
 ) -> Posterior:
     del summary_frequency
     model = sample_kwargs.pop("model", None)
-    options: dict[str, Any] = {
-        "exclude_sites": sample_kwargs.pop("exclude_vars", None),
-        "show_progress": sample_kwargs.pop("show_progress", True),
-        "seed": sample_kwargs.pop("seed", _default_seed()),
-        "engine": sample_kwargs.pop("engine", "auto"),
-        "store": sample_kwargs.pop("store", None),
-        "overwrite": sample_kwargs.pop("overwrite", False),
-        "coords": sample_kwargs.pop("coords", None),
-        "dims": sample_kwargs.pop("dims", None),
-    }
+    if "exclude_vars" in sample_kwargs:
+        if "exclude_sites" in sample_kwargs:
+            raise TypeError("exclude_vars and exclude_sites are the same argument: give one")
+        sample_kwargs["exclude_sites"] = sample_kwargs.pop("exclude_vars")
+    sample_kwargs.setdefault("seed", _default_seed())
     if "use_gpu" in sample_kwargs:
         accelerator, device = _from_use_gpu(sample_kwargs.pop("use_gpu"), accelerator, device)
-    if sample_kwargs:
-        raise TypeError(
-            f"sample_posterior got an unexpected argument {next(iter(sample_kwargs))!r}"
-        )
+    if unknown := sorted(set(sample_kwargs) - _MORE):
+        raise TypeError(f"sample_posterior got an unexpected argument {unknown[0]!r}")
     module = self.module
     loader = input_dl
     if loader is None:
@@ -163,7 +196,7 @@ def _sample(
                 model_draws=model is not None,
                 trained=foreign or bool(getattr(self, "is_trained_", False)),
                 names=_names(self, adata, indices, input_dl),
-                **options,
+                **sample_kwargs,
             )
         )
 
