@@ -60,10 +60,10 @@ def _posterior(options: argparse.Namespace, **kwargs: Any) -> Any:
 
 def draws(options: argparse.Namespace, folder: Path) -> dict[str, float]:
     """A whole call with ``return_samples=True``, and the part of it spent in writing."""
-    from pyro_posterior.stores.zarr import ZarrStore
+    from pyro_posterior.stores.write import ZarrStore
 
     written = 0.0
-    write = ZarrStore._write_now
+    write = ZarrStore._write
 
     def timed(self: Any, *args: Any) -> None:
         nonlocal written
@@ -71,7 +71,7 @@ def draws(options: argparse.Namespace, folder: Path) -> dict[str, float]:
         write(self, *args)
         written += time.perf_counter() - started
 
-    ZarrStore._write_now = timed  # type: ignore[method-assign]
+    ZarrStore._write = timed  # type: ignore[method-assign]
     started = time.perf_counter()
     posterior = _posterior(options, return_samples=True, store=folder / "draws.zarr")
     seconds = time.perf_counter() - started
@@ -100,8 +100,8 @@ def writing(options: argparse.Namespace, folder: Path) -> dict[str, float]:
 
     from pyro_posterior.contracts import RunPlan, SegmentResult, Site
     from pyro_posterior.segments import cut
+    from pyro_posterior.stores.create import open_zarr_store
     from pyro_posterior.stores.layout import chunk_shape
-    from pyro_posterior.stores.zarr import open_zarr_store
 
     rows = options.batch_size
     sizes = (rows,) * (options.observations // rows)
@@ -133,7 +133,7 @@ def writing(options: argparse.Namespace, folder: Path) -> dict[str, float]:
             started = time.perf_counter()
             if name == "store":
                 store.write(SegmentResult(segments[index], results))
-                store._behind.wait()
+                store.missing()  # until it is written
             else:
                 arrays[name][:, index * rows : (index + 1) * rows] = noise
             times.append(time.perf_counter() - started)

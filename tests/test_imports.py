@@ -13,7 +13,7 @@ import pytest
 
 PACKAGE = "pyro_posterior"
 SOURCE = Path(__file__).parents[1] / "src" / PACKAGE
-CORE = {"torch", "pyro", "numpy", "lightning_fabric", "lightning", "tqdm", PACKAGE}
+CORE = {"torch", "pyro", "numpy", "lightning_fabric", "lightning", "tqdm", "filelock", PACKAGE}
 HEAVY = ["scvi", "anndata", "zarr", "xarray", "matplotlib", "pandas", "lightning"]
 
 

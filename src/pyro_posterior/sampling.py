@@ -5,10 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import numpy as np
-import pyro
-import torch
-
 from pyro_posterior.contracts import Store
 from pyro_posterior.executors import here, processes, workers
 from pyro_posterior.executors.shards import resolve_shard, share
@@ -18,6 +14,7 @@ from pyro_posterior.progress import preparing
 from pyro_posterior.request import Request, takes_arguments_of
 from pyro_posterior.session import undisturbed
 from pyro_posterior.stores.opening import open_store
+from pyro_posterior.versions import versions
 from pyro_posterior.warn import warn
 
 
@@ -148,16 +145,4 @@ def finish(job: Job, store: Store, started: float) -> Posterior:
 
 
 def _info(seconds: float) -> dict[str, Any]:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        own = version("pyro-posterior")
-    except PackageNotFoundError:
-        own = "unknown"
-    versions = {
-        "pyro-posterior": own,
-        "pyro-ppl": pyro.__version__,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-    }
-    return {"seconds": seconds, "versions": versions}
+    return {"seconds": seconds, "versions": versions()}

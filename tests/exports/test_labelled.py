@@ -86,7 +86,7 @@ def test_draws_on_disk_are_not_read_by_xarray(tmp_path, monkeypatch):
     pytest.importorskip("xarray")
     pytest.importorskip("zarr")
     from pyro_posterior.exports.xarray import to_xarray
-    from pyro_posterior.stores.reading import StoredArray
+    from pyro_posterior.stores.array import StoredArray
 
     held, stored = factors(), factors(store=tmp_path / "s.zarr")
     read, get = [], StoredArray.__getitem__

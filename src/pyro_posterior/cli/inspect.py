@@ -30,11 +30,12 @@ def inspect(options: argparse.Namespace) -> None:
 
 
 def _of_store(where: Path) -> tuple[list[str], list[tuple[Site, tuple[int, ...]]]]:
-    from pyro_posterior.stores.reading import progress, read_plan
+    from pyro_posterior.stores.read import read_progress
 
-    plan, marks = read_plan(where)
-    head = [f"unfinished: {progress(marks)}"]
-    if marks.all():  # read, so that damage is noticed
+    progress = read_progress(where)
+    plan = progress.header.plan
+    head = [f"unfinished: {progress}"]
+    if progress.finished:  # read, so that damage is noticed
         head = [printable(line) for line in repr(open_store(str(where))).split("\n")[:2]]
     return head, [(site, site.full_shape(plan.num_obs)) for site in plan.sites]
 

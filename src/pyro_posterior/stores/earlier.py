@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pyro_posterior.errors import StoreError
 from pyro_posterior.stores.files import as_folder
-from pyro_posterior.stores.header import read_header
-from pyro_posterior.stores.reading import is_closed, read_plan
+from pyro_posterior.stores.parts import holds_run
+from pyro_posterior.stores.read import read_progress
 
 logger = logging.getLogger(__name__)
 
@@ -52,10 +52,8 @@ def earlier_run(path: str | Path | None) -> Earlier | None:
     if path is None:
         return None
     path = as_folder(path)
-    if path.exists() and not path.is_dir():
-        raise StoreError(f"store={str(path)!r} is a file; a store is a folder")
-    if not path.is_dir() or not any(path.iterdir()):
+    if not holds_run(path):
         return None
-    plan, marks = read_plan(path)
-    finished = bool(marks.all()) and is_closed(path)
-    return Earlier(path, plan.seed, int(read_header(path)["segment_rows"]), finished)
+    progress = read_progress(path)
+    header = progress.header
+    return Earlier(path, header.plan.seed, header.segment_rows, progress.finished)

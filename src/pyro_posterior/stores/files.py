@@ -1,45 +1,138 @@
-"""Where a store is, what a killed process left there, and the room for what comes."""
+"""Where a store is, reading and writing inside it without leaving it, and the room for what comes."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from pyro_posterior.errors import StoreError
-from pyro_posterior.files import PARTIAL
+from pyro_posterior.files import write_whole
+
+#: No file of a store is larger: neither metadata nor a chunk.
+LARGEST_FILE = 2_000_000_000
 
 
 def as_folder(path: Any) -> Path:
-    """Where a store is, a link followed.
+    """The absolute path of a store: ``~`` is the home folder, a link is followed.
 
     Raises
     ------
     StoreError
         What is given is no path of a folder on this machine.
     """
-    if not isinstance(path, str | os.PathLike) or not str(path):
+    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
         raise StoreError(f"a store is named by the path of a folder, found {path!r}")
-    if "://" in str(path):
+    text = os.fspath(path)
+    if not text or "\0" in text:
+        raise StoreError(f"a store is named by the path of a folder, found {text!r}")
+    if "://" in text:
         raise StoreError(
-            f"{str(path)!r} is an address; a store is a folder on this machine: give its path"
+            f"{text!r} is an address; a store is a folder on this machine: give its path"
         )
-    folder = Path(path)
-    return folder.resolve() if folder.is_symlink() else folder
+    with explained(Path(text), "find"):
+        folder = Path(os.path.abspath(os.path.expanduser(text)))
+        try:
+            folder = folder.resolve() if folder.is_symlink() else folder
+            os.stat(folder)  # what cannot be a path at all says so here
+        except FileNotFoundError:
+            pass
+        except RuntimeError as error:  # a link that leads to itself, before Python 3.13
+            raise StoreError(f"cannot find the store {text!r}: {error}") from error
+    return folder
 
 
-def remove_partials(folder: Path) -> None:
-    """Remove what a killed process left half written."""
-    for left in [path for path in folder.rglob(f"*{PARTIAL}") if path.is_file()]:
-        left.unlink(missing_ok=True)
+@contextlib.contextmanager
+def explained(path: Path, doing: str, kept: Callable[[], str] | None = None) -> Iterator[None]:
+    """Turn errors of the operating system into a `StoreError` that says what is kept."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        after = f"; {state}" if kept and (state := kept()) else ""
+        raise StoreError(f"cannot {doing} the store {str(path)!r}: {reason}{after}") from error
 
 
-def free_bytes(path: Path) -> int:
-    """Room on the file system of the nearest folder that exists."""
-    while not path.exists():
-        path = path.parent
-    return shutil.disk_usage(path).free
+def read_inside(root: Path, *parts: str) -> bytes:
+    """The whole content of a file of the store.
+
+    Raises
+    ------
+    StoreError
+        It is missing, no plain file, too large, or cannot be read.
+    """
+    file = root.joinpath(*parts)
+    try:
+        descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        with open(descriptor, "rb") as opened:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_FILE:
+                raise damaged(root, f"{str(file)!r} is no file that belongs to it")
+            return opened.read()
+    except StoreError:
+        raise
+    except FileNotFoundError as error:
+        raise damaged(root, f"the file {str(file)!r} is missing") from error
+    except OSError as error:
+        raise StoreError(f"cannot read {str(file)!r}: {error.strerror}") from error
+
+
+def write_inside(root: Path, content: bytes, *parts: str) -> None:
+    """Write a file of the store whole; links on the way to it are not followed."""
+    folder_inside(root, *parts[:-1])
+    write_whole(root.joinpath(*parts), content)
+
+
+def folder_inside(root: Path, *parts: str) -> Path:
+    """A folder of the store, made where it is not there.
+
+    Raises
+    ------
+    StoreError
+        On the way lies a link or a file.
+    """
+    folder = root
+    for part in parts:
+        folder = folder / part
+        try:
+            mode = os.lstat(folder).st_mode
+        except FileNotFoundError:
+            folder.mkdir(exist_ok=True)
+            mode = os.lstat(folder).st_mode
+        if not stat.S_ISDIR(mode):
+            raise StoreError(
+                f"{str(folder)!r} in the store is a link or a file where a folder belongs; nothing "
+                "is written through it: remove it, or give another path"
+            )
+    return folder
+
+
+def damaged(root: Path, what: str) -> StoreError:
+    """The error for a store with which something is wrong."""
+    return StoreError(
+        f"the store {str(root)!r} is damaged: {what}. Restore it from a copy, or draw again with "
+        "overwrite=True"
+    )
+
+
+def check_room(path: Path, wanted: float, freed: int = 0) -> None:
+    """Compare what is to be written with the room on the disk, and with what will be removed there."""
+    nearest = path
+    while not nearest.exists():
+        nearest = nearest.parent
+    free = shutil.disk_usage(nearest).free + freed
+    if wanted > free:
+        raise StoreError(
+            f"up to {in_words(wanted)} are to be written to {str(path)!r}, but only "
+            f"{in_words(free)} are free there: make room, give another path, ask for fewer sites "
+            "or samples, or leave out return_samples"
+        )
 
 
 def in_words(size: float) -> str:

@@ -1,143 +1,188 @@
-"""What a store says of its run: read, checked, and compared with the run that wants to go on."""
+"""What a store says of its run: made, read and checked, and compared with the run that wants to go on."""
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
-from collections.abc import Mapping
-from dataclasses import asdict
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from pyro_posterior.contracts import RunPlan, Site
+from pyro_posterior.contracts import RunPlan, Segment, Site
 from pyro_posterior.errors import StoreError
+from pyro_posterior.stores.checks import check, names, numbers, text, whole
+from pyro_posterior.stores.files import damaged, read_inside
+from pyro_posterior.stores.layout import RESULT_NAME
+from pyro_posterior.stores.sealed import SEAL, from_json, sealed, unsealed
+from pyro_posterior.versions import versions
 
 #: Version of the format in docs/store-format.md.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 #: Attribute of the root group that holds the header.
 KEY = "pyro_posterior"
 
-_WORDS = {"num_samples": "number of samples", "functions": "functions in summary_fun"}
+#: More minibatches than anybody has; a header that claims them would take all memory.
+MOST_MINIBATCHES = 10_000_000
+
+#: And so many observations.
+MOST_OBSERVATIONS = 2**40
+
+#: Name of the metadata file of every group and array.
+METADATA = "zarr.json"
 
 
-def make_header(plan: RunPlan, identity: Mapping[str, str], segment_rows: int) -> dict[str, Any]:
-    """The header of a run, as plain JSON values."""
-    return {
-        "format_version": FORMAT_VERSION,
-        "run": {
-            "sites": [_site_to_json(site) for site in plan.sites],
-            "obs_plate": plan.obs_plate,
-            "num_samples": plan.num_samples,
-            "seed": plan.seed,
-            "minibatches": [
-                [size, len(list(run))] for size, run in itertools.groupby(plan.batch_sizes)
-            ],
-            "summaries": list(plan.summaries),
-            "return_samples": plan.return_samples,
-            "engine": plan.engine,
-            **identity,
-        },
-        "segment_rows": segment_rows,
-    }
+@dataclass(frozen=True)
+class Header:
+    """Everything that fixes the numbers of a store and where they lie."""
+
+    plan: RunPlan
+    segment_rows: int  # observations per segment; 0 where every site is global
+    identity: Mapping[str, str]  # digests of what fixes the numbers beside the plan, by part
+    data: tuple[str, ...]  # digest of the data of every segment, in their order
+    versions: Mapping[str, str]  # of the packages that began the run
+
+    @functools.cached_property
+    def segments(self) -> dict[int, tuple[int, int]]:
+        """Number of every segment and its observations: the first, and the one behind the last."""
+        found = {0: (0, 0)} if self.plan.global_sites else {}
+        if self.plan.local_sites:
+            rows, end = self.segment_rows, self.plan.num_obs
+            starts = range(0, end, rows)
+            found |= {k: (low, min(low + rows, end)) for k, low in enumerate(starts, start=1)}
+        return found
+
+    @functools.cached_property
+    def json(self) -> dict[str, Any]:
+        """As plain values, sealed."""
+        plan = self.plan
+        return sealed(
+            {
+                "format_version": FORMAT_VERSION,
+                "run": {
+                    "sites": [_site_to_json(site) for site in plan.sites],
+                    "obs_plate": plan.obs_plate,
+                    "num_samples": plan.num_samples,
+                    "seed": plan.seed,
+                    "minibatches": [
+                        [size, len(list(run))] for size, run in itertools.groupby(plan.batch_sizes)
+                    ],
+                    "summaries": list(plan.summaries),
+                    "return_samples": plan.return_samples,
+                    "engine": plan.engine,
+                    "identity": dict(self.identity),
+                },
+                "segment_rows": self.segment_rows,
+                "data": list(self.data),
+                "versions": dict(self.versions),
+            }
+        )
+
+    @property
+    def owner(self) -> str:
+        """The run that the store belongs to: the digest of all of this."""
+        return str(self.json[SEAL])
 
 
-def read_header(path: Path) -> dict[str, Any]:
+def make_header(
+    plan: RunPlan, segments: Sequence[Segment], segment_rows: int, identity: Mapping[str, str]
+) -> Header:
+    """The header of a run that begins now.
+
+    Raises
+    ------
+    StoreError
+        There are too many minibatches.
+    """
+    if len(plan.batch_sizes) > MOST_MINIBATCHES:
+        raise StoreError(
+            f"{len(plan.batch_sizes)} minibatches are more than a store takes "
+            f"({MOST_MINIBATCHES}): make them larger"
+        )
+    digests = tuple(segment.data_digest for segment in segments)
+    return Header(plan, segment_rows, identity, digests, versions())
+
+
+def read_header(path: Path) -> Header:
     """The header of the store at ``path``.
 
     Raises
     ------
     StoreError
-        No store, damaged or missing metadata, or a format of a later version of the library.
+        No store, damaged or missing metadata, or a format that this version does not read.
     """
-    file = path / "zarr.json"
     if not path.exists():
         raise StoreError(f"there is no store at {str(path)!r}")
-    if not file.is_file():
+    if not (path / METADATA).is_file():
         raise StoreError(
-            f"{str(path)!r} is not a store of pyro-posterior: its metadata file zarr.json is "
+            f"{str(path)!r} is not a store of pyro-posterior: its metadata file {METADATA} is "
             "missing. Restore that file, or give another path"
         )
+    return header_in(read_inside(path, METADATA), path)
+
+
+def header_in(content: bytes, path: Path) -> Header:
+    """The header in the content of the root's metadata file."""
     try:
-        header = json.loads(file.read_text())["attributes"][KEY]
-        version = int(header["format_version"])
-        whole = version > FORMAT_VERSION or ("sites" in header["run"] and "segment_rows" in header)
-        if not whole:
-            raise KeyError("run.sites or segment_rows")
+        held = from_json(content)["attributes"][KEY]
+        version = whole(held["format_version"])
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(
-            f"{str(file)!r} is damaged or not of pyro-posterior ({type(error).__name__}: {error}): "
-            "restore that file, or give another path"
+            f"{str(path / METADATA)!r} is damaged or not of pyro-posterior "
+            f"({type(error).__name__}: {error}): restore that file, or give another path"
         ) from error
-    if version > FORMAT_VERSION:
+    if version != FORMAT_VERSION:
+        newer = "Read it with a newer one: pip install -U pyro-posterior"
+        older = "It is of a version that was never released: draw again into another folder"
         raise StoreError(
-            f"the store {str(path)!r} has format version {version}; this pyro-posterior reads up "
-            f"to {FORMAT_VERSION}. Read it with a newer one: pip install -U pyro-posterior"
+            f"the store {str(path)!r} has format version {version}; this pyro-posterior reads "
+            f"{FORMAT_VERSION}. {newer if version > FORMAT_VERSION else older}"
         )
-    return header
-
-
-def plan_of(header: Mapping[str, Any], path: Path) -> RunPlan:
-    """The plan of the run that wrote the store."""
-    run = header["run"]
     try:
-        return RunPlan(
-            sites=tuple(_site_from_json(site) for site in run["sites"]),
-            obs_plate=run["obs_plate"],
-            num_samples=run["num_samples"],
-            seed=run["seed"],
-            batch_sizes=tuple(size for size, times in run["minibatches"] for _ in range(times)),
-            summaries=tuple(run["summaries"]),
-            return_samples=run["return_samples"],
-            engine=run["engine"],
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise StoreError(f"the header of the store {str(path)!r} is damaged: {error!r}") from error
+        return _checked(unsealed(held))
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise damaged(path, f"its header in {METADATA} does not hold ({error})") from error
 
 
-def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """In what two headers differ, in words; empty for the same run."""
-    ours, theirs = dict(wanted["run"]), dict(stored["run"])
-    found = _site_differences(theirs.pop("sites", []), ours.pop("sites"))
-    had, has = _observations(theirs.get("minibatches", [])), _observations(ours["minibatches"])
-    if had != has:
-        found.append(f"number of observations: {had} in the store, {has} in this call")
-        ours.pop("minibatches")
-    for key, value in ours.items():
-        if theirs.get(key) != value:
-            word = _WORDS.get(key, key)
-            found.append(f"{word}: {_short(theirs.get(key))} in the store, {_short(value)} now")
-    return found
-
-
-def _observations(minibatches: list[list[int]]) -> int:
-    return sum(size * times for size, times in minibatches)
-
-
-def _site_differences(stored: list[Any], wanted: list[Any]) -> list[str]:
-    had, has = ({site["name"]: site for site in sites} for sites in (stored, wanted))
-    found = []
-    if missing := [name for name in has if name not in had]:
-        found.append(f"sites: {missing} are not in the store")
-    if extra := [name for name in had if name not in has]:
-        found.append(f"sites: the store has {extra}, which this call does not ask for")
-    for name in has:
-        if name in had and had[name] != has[name]:
-            keys = [key for key in has[name] if had[name].get(key) != has[name][key]]
-            words = "; ".join(
-                f"{k} {had[name].get(k)} in the store, {has[name][k]} now" for k in keys
-            )
-            found.append(f"site {name!r}: {words}")
-    if not found and stored != wanted:
-        found.append("order of the sites")
-    return found
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+def _checked(held: Mapping[str, Any]) -> Header:
+    """The header of plain values, each of which is what it has to be."""
+    run = held["run"]
+    sites = tuple(_site_from_json(fields) for fields in run["sites"])
+    check(len({site.name for site in sites}) == len(sites), "a site comes twice")
+    times = [(whole(size), whole(count, 1)) for size, count in run["minibatches"]]
+    check(sum(count for _, count in times) <= MOST_MINIBATCHES, "too many minibatches")
+    summaries = names(run["summaries"])
+    lower = {name.lower() for name in (*summaries, "posterior_samples")}
+    check(len(lower) == len(summaries) + 1, "a result comes twice")
+    check(all(RESULT_NAME.fullmatch(name) for name in summaries), "a result's name")
+    plan = RunPlan(
+        sites=sites,
+        obs_plate=None if run["obs_plate"] is None else text(run["obs_plate"]),
+        num_samples=whole(run["num_samples"], 1),
+        seed=whole(run["seed"], -math.inf),
+        batch_sizes=tuple(size for size, count in times for _ in range(count)),
+        summaries=summaries,
+        return_samples=run["return_samples"] is True,
+        engine=text(run["engine"]),
+    )
+    rows = whole(held["segment_rows"])
+    check(bool(rows) or not plan.local_sites, "segment_rows")
+    check(plan.num_obs <= MOST_OBSERVATIONS, "the number of observations")
+    header = Header(
+        plan,
+        rows,
+        {text(part): text(digest) for part, digest in run["identity"].items()},
+        names(held["data"]),
+        {text(name): text(version) for name, version in held["versions"].items()},
+    )
+    count = bool(plan.global_sites) + (math.ceil(plan.num_obs / rows) if plan.local_sites else 0)
+    check(len(header.data) == count, "the number of segments")
+    return header
 
 
 def _site_to_json(site: Site) -> dict[str, Any]:
@@ -147,6 +192,41 @@ def _site_to_json(site: Site) -> dict[str, Any]:
 
 
 def _site_from_json(fields: Mapping[str, Any]) -> Site:
-    kept = dict(fields)
-    kept["dtype"] = getattr(torch, kept["dtype"])
-    return Site(**{**kept, "shape": tuple(kept["shape"]), "dims": tuple(kept["dims"])})
+    dtype: Any = getattr(torch, text(fields["dtype"]), None)
+    check(isinstance(dtype, torch.dtype), "a site's dtype")
+    shape, axis = numbers(fields["shape"]), fields["batch_axis"]
+    check(fields["kind"] in ("latent", "deterministic", "observed"), "a site's kind")
+    check(fields["scope"] in ("global", "local"), "a site's scope")
+    check((axis is None) == (fields["scope"] == "global"), "a site's batch_axis")
+    if axis is not None:
+        check(-len(shape) <= whole(axis, -math.inf) < 0, "a site's batch_axis")
+    dims = tuple(None if name is None else text(name) for name in fields["dims"])
+    check(len(dims) in (0, len(shape)), "a site's dims")
+    site = Site(
+        name=text(fields["name"]),
+        kind=fields["kind"],
+        scope=fields["scope"],
+        shape=shape,
+        dtype=dtype,
+        batch_axis=axis,
+        rows_per_obs=whole(fields["rows_per_obs"], 1),
+        dims=dims,
+    )
+    check(set(fields) == set(asdict(site)), "a site's fields")
+    return site
+
+
+def group_json(attributes: Mapping[str, Any], inside: Mapping[str, Any] | None = None) -> bytes:
+    """Metadata file of a group; ``inside`` is the metadata of what it holds, once all is there."""
+    content: dict[str, Any] = {
+        "zarr_format": 3,
+        "node_type": "group",
+        "attributes": dict(attributes),
+    }
+    if inside is not None:
+        content["consolidated_metadata"] = {
+            "kind": "inline",
+            "must_understand": False,
+            "metadata": dict(inside),
+        }
+    return json.dumps(content, indent=1 if inside is None else None).encode()

@@ -1,53 +1,23 @@
-"""Where rows lie in a store: segments of whole chunks, so that no chunk is written by two of them."""
+"""Names of folders, and shapes of chunks, so that no chunk is written by two segments."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable
 from urllib.parse import quote
-
-import numpy as np
-
-from pyro_posterior.contracts import RunPlan
 
 #: Longest name of a folder; file systems allow 255 bytes.
 LONGEST_NAME = 200
 
+#: Names of results are folders, as they are.
+RESULT_NAME = re.compile(
+    r"(?!(segments|coords|(run|zarr)\.json)$)[a-z0-9_-][a-z0-9._-]{0,178}", re.IGNORECASE
+)
+
 #: Bytes that one chunk should not exceed, before compression.
 CHUNK_BYTES = 16_000_000
-
-
-@dataclass(frozen=True)
-class Segments:
-    """Observations cut into segments of equal length (but the last).
-
-    Segment 0 holds the global sites; segment ``k`` the observations ``(k - 1) * rows`` to
-    ``k * rows``. A minibatch may lie in two segments, where sizes are irregular.
-    """
-
-    rows: int  # observations per segment
-    starts: tuple[int, ...]  # first observation of every minibatch, and the end
-    has_globals: bool
-
-    @property
-    def num_obs(self) -> int:
-        return self.starts[-1]
-
-    @property
-    def count(self) -> int:
-        """Number of segments, the one of the global sites included, present or not."""
-        return 1 + (math.ceil(self.num_obs / self.rows) if self.rows else 0)
-
-    def bounds(self, segment: int) -> tuple[int, int]:
-        """First observation of a segment of rows, and the one behind its last."""
-        return (segment - 1) * self.rows, min(segment * self.rows, self.num_obs)
-
-
-def layout_of(plan: RunPlan, rows: int) -> Segments:
-    """Where the rows of a run lie, with ``rows`` observations in a segment."""
-    starts = tuple(int(start) for start in np.concatenate([[0], np.cumsum(plan.batch_sizes)]))
-    return Segments(rows if plan.local_sites else 0, starts, bool(plan.global_sites))
 
 
 def chunk_shape(
@@ -93,7 +63,21 @@ def _even(length: int, parts: int) -> int:
 
 def _divisor(number: int, at_most: int) -> int:
     """The largest divisor up to ``at_most``."""
-    return next(part for part in range(at_most, 0, -1) if number % part == 0)
+    small = [part for part in range(1, math.isqrt(number) + 1) if number % part == 0]
+    return max(part for low in small for part in (low, number // low) if part <= at_most)
+
+
+def array_names(names: Iterable[str]) -> dict[str, str]:
+    """Folder by name, no two of which meet where capitals are not told apart."""
+    folders: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in names:
+        folder = array_name(name)
+        if folder.lower() in taken:
+            folder = _with_digest(folder, name)
+        taken.add(folder.lower())
+        folders[name] = folder
+    return folders
 
 
 def array_name(site: str) -> str:
@@ -101,12 +85,14 @@ def array_name(site: str) -> str:
 
     A name too long for a folder ends in a digest of the site's; the empty one becomes ``%``.
     """
-    name = quote(site, safe="$ +,=@()[]{}!~'")
+    name = quote(site, safe="$ +,=@()[]{}!~'", errors="surrogatepass")
     if name.startswith("__"):
         name = "%5F" + name[1:]
     if name.startswith(".") or name == "zarr.json":
         name = name.replace(".", "%2E")
-    if len(name) > LONGEST_NAME:
-        digest = hashlib.blake2b(site.encode(), digest_size=16).hexdigest()
-        name = f"{name[: LONGEST_NAME - len(digest) - 1]}%{digest}"
-    return name or "%"
+    return _with_digest(name, site) if len(name) > LONGEST_NAME else name or "%"
+
+
+def _with_digest(name: str, site: str) -> str:
+    digest = hashlib.blake2b(site.encode(errors="surrogatepass"), digest_size=16).hexdigest()
+    return f"{name[: LONGEST_NAME - len(digest) - 1]}%{digest}"

@@ -1,0 +1,107 @@
+"""Which arrays a store has: their folders, shapes, chunks and names of axes, as its header says."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pyro_posterior.contracts import Site
+from pyro_posterior.errors import StoreError
+from pyro_posterior.labels import site_dims
+from pyro_posterior.stores.files import damaged
+from pyro_posterior.stores.form import Form, form_in, kept_dtype
+from pyro_posterior.stores.header import Header
+from pyro_posterior.stores.layout import array_names, chunk_shape
+
+#: The one result whose arrays stay on disk.
+DRAWS = "posterior_samples"
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """The arrays of results of one store."""
+
+    header: Header
+
+    @functools.cached_property
+    def folders(self) -> Mapping[str, str]:
+        """Folder of every site within a result."""
+        return array_names(site.name for site in self.header.plan.sites)
+
+    @functools.cached_property
+    def dims(self) -> Mapping[str, tuple[str, ...]]:
+        """Names of the axes of one draw of every site."""
+        return site_dims(self.header.plan)
+
+    def axis(self, site: Site, ndim: int) -> int | None:
+        """The axis of the observations in an array of ``ndim`` axes; None for a global site."""
+        return None if site.batch_axis is None else ndim + site.batch_axis
+
+    def form(self, result: str, site: Site, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Form:
+        """The form of a result of a site, of which a piece has this shape and dtype.
+
+        Raises
+        ------
+        StoreError
+            A summary function takes the axis of the observations away, or draws are not as the
+            plan says.
+        """
+        plan, full = self.header.plan, list(shape)
+        axis, rows = self.axis(site, len(shape)), None
+        if axis is not None:
+            if axis < 0:
+                raise StoreError(
+                    f"{result} of site {site.name!r} has shape {shape}, in which there is no axis of "
+                    "the observations: a summary function must keep all axes but the first"
+                )
+            full[axis] = site.rows(plan.num_obs)
+            rows = site.rows(self.header.segment_rows)
+        if result == DRAWS:
+            wanted = ((plan.num_samples, *site.full_shape(plan.num_obs)), _numpy(site.dtype))
+            if (tuple(full), dtype) != wanted:
+                raise StoreError(
+                    f"draws of site {site.name!r} have shape {tuple(full)} and dtype {dtype}, but "
+                    f"{wanted[0]} and {wanted[1]} by the plan of the run"
+                )
+        dims = self.dims[site.name]
+        ahead = len(full) - len(dims)
+        first = "draw" if result == DRAWS else f"{self.folders[site.name]}_{result}"
+        more = [f"{first}_{place}" for place in range(1, ahead)]
+        named = (*([first] if ahead > 0 else []), *more, *dims)[max(0, -ahead) :]
+        return Form(
+            shape=tuple(full),
+            dtype=kept_dtype(dtype, f"{result} of site {site.name!r}"),
+            chunks=chunk_shape(tuple(full), dtype.itemsize, axis, rows or 0, result == DRAWS),
+            dims=named,
+            attributes={"site": site.name},
+        )
+
+    def stored_form(self, root: Path, result: str, site: Site, content: bytes) -> Form:
+        """The form of an array that is on disk, by the content of its metadata file.
+
+        Raises
+        ------
+        StoreError
+            It is damaged, or not what the header says of it.
+        """
+        where = f"{result} of site {site.name!r}"
+        found = form_in(content, root, where)
+        try:
+            wanted = self.form(result, site, found.shape, found.dtype)
+        except StoreError as error:
+            raise damaged(root, str(error)) from error
+        if found.metadata != wanted.metadata:
+            raise damaged(root, f"{where} is laid out in another way than the header says")
+        return found
+
+
+def _numpy(dtype: torch.dtype) -> np.dtype[Any]:
+    """NumPy's kind of number for draws; it has no bfloat16."""
+    dtype = torch.float32 if dtype == torch.bfloat16 else dtype
+    return torch.empty(0, dtype=dtype).numpy().dtype
