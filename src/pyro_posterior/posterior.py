@@ -96,26 +96,16 @@ class Posterior(dict[str, dict[str, np.ndarray]]):
         MissingPackageError
             zarr is not installed.
         """
-<<<<<<< HEAD
-        from pyro_posterior.stores.reading import read_store
-        from pyro_posterior.written import unpack
-=======
         from pyro_posterior.stores.read import read_store
->>>>>>> 9640765 (Stores of format 2: every byte covered, one run owns a store, nothing is lost when one is replaced)
+        from pyro_posterior.written import unpack
 
         stored = read_store(path)
         return cls(
             stored.results,
             stored.plan,
             nonfinite=stored.nonfinite,
-<<<<<<< HEAD
-            program=stored.program,
-            info=stored.info,
             coords=unpack(stored.coords),
-=======
-            coords=stored.coords,
             **stored.record,
->>>>>>> 9640765 (Stores of format 2: every byte covered, one run owns a store, nothing is lost when one is replaced)
         )
 
     # ------------------------------------------------------------------------------ what is there

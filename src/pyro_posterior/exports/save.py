@@ -15,7 +15,7 @@ from pyro_posterior.errors import RequestError, StoreError
 from pyro_posterior.posterior import Posterior
 from pyro_posterior.segments import cut, segment_rows
 from pyro_posterior.stores.files import as_folder
-from pyro_posterior.stores.zarr import open_zarr_store
+from pyro_posterior.stores.create import open_zarr_store
 from pyro_posterior.written import pack
 
 _DRAWS = "posterior_samples"
@@ -106,6 +106,6 @@ def _folders(posterior: Posterior) -> Iterator[Path]:
     """Where the arrays that stay on disk are."""
     for arrays in posterior.values():
         for array in arrays.values():
-            path = getattr(array, "path", None) or getattr(array, "_path", None)
+            path = getattr(array, "path", None)
             if isinstance(path, Path):
                 yield path.resolve()

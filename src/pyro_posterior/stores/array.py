@@ -68,6 +68,11 @@ class StoredArray(LazyArray):
         self._form, self._digests = form, digests
         self._owned: Owned | None = None
 
+    @property
+    def path(self) -> Path:
+        """Folder of the array."""
+        return self._root.joinpath(*self._place)
+
     def owned(self, owned: Owned) -> StoredArray:
         """The array, which looks before every reading whether the store is still the same run's."""
         self._owned = owned
@@ -112,7 +117,7 @@ class StoredArray(LazyArray):
             raise damaged(self._root, f"the chunk {where!r} does not hold ({error})") from error
 
     def __repr__(self) -> str:
-        return f"<StoredArray {self.shape} {self.dtype} in {self._root.joinpath(*self._place)}>"
+        return f"<StoredArray {self.shape} {self.dtype} in {self.path}>"
 
 
 Index = slice | np.ndarray

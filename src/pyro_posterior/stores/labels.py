@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from pyro_posterior.labels import dim_coords, dim_lengths, obs_dim, site_dims
+from pyro_posterior.labelled import dim_coords
+from pyro_posterior.labels import dim_lengths, obs_dim, site_dims
 from pyro_posterior.stores.checks import check, names
 from pyro_posterior.stores.files import damaged, read_inside, write_inside
 from pyro_posterior.stores.form import Form, form_in
@@ -16,9 +17,6 @@ from pyro_posterior.stores.header import METADATA, Header, group_json
 from pyro_posterior.stores.layout import array_name, array_names
 from pyro_posterior.stores.parts import COORDS
 from pyro_posterior.stores.sealed import from_json
-
-#: The attribute that makes xarray read whole numbers as dates.
-_DATES = {"units": "nanoseconds since 1970-01-01", "calendar": "proleptic_gregorian"}
 
 
 def write_labels(root: Path, header: Header, coords: Mapping[str, Any]) -> None:
@@ -33,7 +31,7 @@ def write_labels(root: Path, header: Header, coords: Mapping[str, Any]) -> None:
     for dim, values in along.items():
         if array_name(dim) == dim and dim.lower() not in taken:
             for result in plan.result_names:
-                _write(root, result, dim, dim, values)
+                _write(root, result, dim, dim, np.asarray(values))
     write_inside(root, group_json({"names": list(coords)}), COORDS, METADATA)
 
 
@@ -73,12 +71,9 @@ def label_files(root: Path, header: Header) -> Iterator[tuple[str, ...]]:
 
 
 def _write(root: Path, group: str, folder: str, dim: str, values: np.ndarray) -> None:
-    kind, attributes = values.dtype.kind, {}
-    if kind == "M":
-        values, attributes = values.astype("M8[ns]").astype(np.int64), _DATES
-    elif kind not in "biuf" or values.dtype.itemsize > 8:
+    if values.dtype.kind not in "biuf" or values.dtype.itemsize > 8:
         values = values.astype(str).astype(object)
-    form = Form(values.shape, values.dtype, (max(1, len(values)),), (dim,), attributes)
+    form = Form(values.shape, values.dtype, (max(1, len(values)),), (dim,))
     if len(values):
         write_inside(root, form.encode(values), group, folder, "c", "0")
     write_inside(root, form.metadata, group, folder, METADATA)
@@ -90,7 +85,6 @@ def _read(root: Path, folder: str, name: str) -> np.ndarray:
         check(len(form.shape) == 1 and form.chunks == (max(1, form.shape[0]),), "the shape")
         if not form.shape[0]:
             return np.empty(0, form.dtype)
-        values = form.decode(read_inside(root, COORDS, folder, "c", "0"))
+        return form.decode(read_inside(root, COORDS, folder, "c", "0"))
     except (ValueError, RuntimeError) as error:
         raise damaged(root, f"the labels {name!r} do not hold ({error})") from error
-    return values.astype("M8[ns]") if form.attributes == _DATES else values

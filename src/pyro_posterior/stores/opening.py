@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from pyro_posterior.contracts import Store
 from pyro_posterior.job import Job
-from pyro_posterior.stores.memory import MemoryStore
-<<<<<<< HEAD
-from pyro_posterior.stores.zarr import open_zarr_store
-from pyro_posterior.written import pack
-=======
 from pyro_posterior.stores.create import open_zarr_store
->>>>>>> 9640765 (Stores of format 2: every byte covered, one run owns a store, nothing is lost when one is replaced)
+from pyro_posterior.stores.memory import MemoryStore
+from pyro_posterior.written import pack
 
 
 def open_store(job: Job) -> Store:
