@@ -14,8 +14,8 @@ from pyro_posterior.contracts import Results, RunPlan, Segment, SegmentResult
 from pyro_posterior.errors import RequestError, StoreError
 from pyro_posterior.posterior import Posterior
 from pyro_posterior.segments import cut, segment_rows
-from pyro_posterior.stores.files import as_folder
 from pyro_posterior.stores.create import open_zarr_store
+from pyro_posterior.stores.files import as_folder
 from pyro_posterior.written import pack
 
 _DRAWS = "posterior_samples"
@@ -65,7 +65,14 @@ def save(posterior: Posterior, path: str | PathLike[str], *, overwrite: bool = F
     segments = cut(plan, rows)
     coords = pack(posterior.coords)
     with open_zarr_store(
-        folder, plan, segments, rows, {}, coords=coords, overwrite=overwrite
+        folder,
+        plan,
+        segments,
+        rows,
+        {},
+        coords=coords,
+        overwrite=overwrite,
+        drawn_with=posterior.info.get("versions", {}),
     ) as store:
         counts = dict(posterior.nonfinite)
         for segment in segments:

@@ -36,6 +36,7 @@ from pyro_posterior.stores.parts import (
     strangers,
 )
 from pyro_posterior.stores.write import ZarrStore
+from pyro_posterior.versions import versions
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ def open_zarr_store(
     *,
     coords: Mapping[str, Any] | None = None,
     overwrite: bool = False,
+    drawn_with: Mapping[str, str] | None = None,
 ) -> ZarrStore:
     """Begin a store, or go on with the one that this run began.
 
@@ -63,6 +65,8 @@ def open_zarr_store(
     overwrite
         Remove the store that is there, of whatever run, and start anew. Nothing is removed before
         room and rights have been checked, and nothing but what a store consists of.
+    drawn_with
+        Versions of the packages that draw, by default those of this process.
 
     Raises
     ------
@@ -74,7 +78,8 @@ def open_zarr_store(
     need_zarr("store=")
     path = as_folder(path)
     _check_names(plan)
-    header = make_header(plan, segments, segment_rows, identity)
+    drawn_with = versions() if drawn_with is None else drawn_with
+    header = make_header(plan, segments, segment_rows, identity, drawn_with)
     wanted = float(sum(site_bytes(plan, site) for site in plan.sites))
     if overwrite or not holds_run(path):
         with explained(path, "begin"):
@@ -87,7 +92,7 @@ def open_zarr_store(
         )
     if other := other_versions(stored.versions, header.versions):
         logger.warning("the store %s was begun with other packages: %s", path, other)
-    store = ZarrStore(path, stored)
+    store = ZarrStore(path, stored, drawn_with)
     if missing := store.missing():
         share = wanted * len(missing) / len(stored.segments)
         logger.info("store %s: up to %s to write; %s", path, in_words(share), store.state())

@@ -19,7 +19,6 @@ from pyro_posterior.stores.checks import check, names, numbers, text, whole
 from pyro_posterior.stores.files import damaged, read_inside
 from pyro_posterior.stores.layout import RESULT_NAME
 from pyro_posterior.stores.sealed import SEAL, from_json, sealed, unsealed
-from pyro_posterior.versions import versions
 
 #: Version of the format in docs/store-format.md.
 FORMAT_VERSION = 2
@@ -90,7 +89,11 @@ class Header:
 
 
 def make_header(
-    plan: RunPlan, segments: Sequence[Segment], segment_rows: int, identity: Mapping[str, str]
+    plan: RunPlan,
+    segments: Sequence[Segment],
+    segment_rows: int,
+    identity: Mapping[str, str],
+    versions: Mapping[str, str],
 ) -> Header:
     """The header of a run that begins now.
 
@@ -105,7 +108,7 @@ def make_header(
             f"({MOST_MINIBATCHES}): make them larger"
         )
     digests = tuple(segment.data_digest for segment in segments)
-    return Header(plan, segment_rows, identity, digests, versions())
+    return Header(plan, segment_rows, identity, digests, versions)
 
 
 def read_header(path: Path) -> Header:

@@ -35,7 +35,6 @@ from pyro_posterior.stores.marks import (
 from pyro_posterior.stores.parts import remove_leftovers
 from pyro_posterior.stores.read import read_store
 from pyro_posterior.stores.sealed import digest_of
-from pyro_posterior.versions import versions
 
 logger = logging.getLogger(__name__)
 
@@ -53,8 +52,9 @@ class ZarrStore:
     whoever finds that the store belongs to another run stops.
     """
 
-    def __init__(self, path: Path, header: Header) -> None:
+    def __init__(self, path: Path, header: Header, versions: Mapping[str, str]) -> None:
         self.path = path
+        self._versions = versions
         self._header = header
         self._arrays = Arrays(header)
         self._data = dict(zip(header.segments, header.data, strict=True))
@@ -191,7 +191,7 @@ class ZarrStore:
                     arrays=digests,
                     nonfinite=result.nonfinite,
                     tiers=result.tiers,
-                    versions=versions(),
+                    versions=self._versions,
                     partials=write_partials(self.path, number, result.partials),
                 )
                 self._owned.check()
