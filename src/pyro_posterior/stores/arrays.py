@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from pyro_posterior.contracts import Site
 from pyro_posterior.errors import StoreError
@@ -63,11 +62,11 @@ class Arrays:
             full[axis] = site.rows(plan.num_obs)
             rows = site.rows(self.header.segment_rows)
         if result == DRAWS:
-            wanted = ((plan.num_samples, *site.full_shape(plan.num_obs)), _numpy(site.dtype))
-            if (tuple(full), dtype) != wanted:
+            wanted = (plan.num_samples, *site.full_shape(plan.num_obs))
+            if tuple(full) != wanted:
                 raise StoreError(
-                    f"draws of site {site.name!r} have shape {tuple(full)} and dtype {dtype}, but "
-                    f"{wanted[0]} and {wanted[1]} by the plan of the run"
+                    f"draws of site {site.name!r} have shape {tuple(full)}, but {wanted} by the plan "
+                    "of the run"
                 )
         dims = self.dims[site.name]
         ahead = len(full) - len(dims)
@@ -99,9 +98,3 @@ class Arrays:
         if found.metadata != wanted.metadata:
             raise damaged(root, f"{where} is laid out in another way than the header says")
         return found
-
-
-def _numpy(dtype: torch.dtype) -> np.dtype[Any]:
-    """NumPy's kind of number for draws; it has no bfloat16."""
-    dtype = torch.float32 if dtype == torch.bfloat16 else dtype
-    return torch.empty(0, dtype=dtype).numpy().dtype
