@@ -11,7 +11,7 @@ import numpy as np
 
 from pyro_posterior.contracts import RunPlan, Site
 from pyro_posterior.errors import RequestError
-from pyro_posterior.labels import OBSERVATIONS, dim_lengths, obs_dim, site_dims
+from pyro_posterior.labels import OBSERVATIONS, SPATIAL, dim_lengths, obs_dim, site_dims
 
 
 def dim_coords(
@@ -153,7 +153,7 @@ def labelled(
         Labels by dimension from the user, who wins.
     names
         What the host knows: names of observations (``obs``), variables (``var``), factors
-        (``factor``). An axis that is no plate, and as long as there are names of one kind only,
+        (``factor``), and where observations lie (``spatial x``, ``spatial y``). An axis that is no plate, and as long as there are names of one kind only,
         has these.
 
     Raises
@@ -162,7 +162,7 @@ def labelled(
         ``coords`` do not fit.
     """
     known = {name: as_labels(name, values) for name, values in (names or {}).items()}
-    others = {name: values for name, values in known.items() if name != OBSERVATIONS}
+    others = {x: labels for x, labels in known.items() if x not in (OBSERVATIONS, *SPATIAL)}
     sites = tuple(_named_by_length(site, plan.num_obs, others) for site in plan.sites)
     plan = replace(plan, sites=sites)
     dims = site_dims(plan)

@@ -12,6 +12,9 @@ from pyro_posterior.errors import RequestError
 #: Name that hosts give to the axis of observations, whatever the plate is called.
 OBSERVATIONS = "obs"
 
+#: Names of the two numbers that say where observations lie, of an AnnData's ``obsm["spatial"]``.
+SPATIAL = ("spatial x", "spatial y")
+
 _TAKEN = ("chain", "draw")  # dims of draws
 
 

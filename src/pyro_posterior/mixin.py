@@ -19,6 +19,7 @@ from pyro_posterior.contracts import Summaries
 from pyro_posterior.data.arguments import ToArgs
 from pyro_posterior.errors import RequestError
 from pyro_posterior.kept import kept_parameters
+from pyro_posterior.labels import SPATIAL
 from pyro_posterior.posterior import Posterior
 from pyro_posterior.request import HostRequest, Request
 from pyro_posterior.sampling import run
@@ -293,7 +294,11 @@ def _names(host: Any, adata: Any, indices: Any, input_dl: Any) -> dict[str, Any]
     if hasattr(data, "obs_names"):
         if input_dl is None:
             rows = data.obs_names.to_numpy()
-            names["obs"] = rows if indices is None else rows[indices]
+            chosen = slice(None) if indices is None else indices
+            names["obs"] = rows[chosen]
+            places = np.asarray(getattr(data, "obsm", {}).get("spatial", ()))
+            if places.ndim == 2 and places.shape[1] >= 2 and places.dtype.kind in "iuf":
+                names |= {name: places[chosen, axis] for axis, name in enumerate(SPATIAL)}
         names["var"] = data.var_names.to_numpy()
     factors = getattr(host, "factor_names_", None)
     if factors is not None and np.ndim(factors) == 1:

@@ -1,5 +1,6 @@
-"""The report page in a headless Chromium: clicks, sorting, search, both themes, phone and desktop."""
+"""The report page in a headless Chromium: pictures, keys, sorting, files, both themes, all widths."""
 
+import csv
 import shutil
 
 import numpy as np
@@ -9,6 +10,8 @@ from exports.made import made
 from pyro_posterior.exports.report import write_report
 
 webdriver = pytest.importorskip("selenium.webdriver")
+WebDriverWait = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWait
+pytest.importorskip("vl_convert")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")
 pytestmark = [
@@ -31,7 +34,7 @@ FLAGS = (
     "--window-size=1200,900",
 )
 NASTY = '<img src=x onerror="window.broken=1">'
-NAMES = ["scale", "weights", "curve", "loads", NASTY, "bad"]
+NAMED = [NASTY, "=SUM(A1)", *(f"factor {place}" for place in range(28))]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +50,7 @@ def browser(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory):
+def posterior():
     rng = np.random.default_rng(0)
     draws = {
         "scale": rng.gamma(2.0, size=300),
@@ -57,7 +60,21 @@ def report(tmp_path_factory):
         NASTY: rng.normal(size=(300, 2)),
         "bad": np.full((300, 3), np.nan),
     }
-    posterior = made(draws, local=("loads",), num_obs=100, keep=True, nonfinite={"bad": 900})
+    draws["loads"][:, :, 0] *= 9  # the column of the strangest name varies most
+    places = rng.uniform(size=(2, 100))
+    coords = {"loads_dim_1": NAMED, "spatial x": places[0], "spatial y": places[1]}
+    return made(
+        draws, local=("loads",), num_obs=100, keep=True, nonfinite={"bad": 900}, coords=coords
+    )
+
+
+@pytest.fixture(scope="module")
+def loads(posterior):
+    return posterior.means["loads"]
+
+
+@pytest.fixture(scope="module")
+def report(posterior, tmp_path_factory):
     return write_report(posterior, tmp_path_factory.mktemp("report") / "report.html")
 
 
@@ -71,7 +88,7 @@ def page(browser, report):
     loaded = browser.execute_script(
         "return performance.getEntriesByType('resource').map((entry) => entry.name)"
     )
-    assert [name for name in loaded if not name.startswith("data:")] == []
+    assert [name for name in loaded if not name.startswith(("data:", "blob:"))] == []
 
 
 def find(page, css):
@@ -79,38 +96,77 @@ def find(page, css):
 
 
 def shown(page):
-    return [button.text for button in find(page, "button.site") if button.is_displayed()]
+    return [link.text for link in find(page, "tbody a") if link.is_displayed()]
 
 
-def click_head(page, text):
-    (head,) = (h for h in find(page, "thead th") if h.text.replace("\n", " ").startswith(text))
-    head.find_element("css selector", "button").click()
-    return head.get_attribute("aria-sort")
+def click_head(page, name):
+    for heading in find(page, "thead th"):
+        if heading.text.startswith(name):
+            heading.find_element("css selector", "button").click()
+            return heading.get_attribute("aria-sort")
+    raise AssertionError(name)
 
 
-def picture_of(page, name):
-    """Click a name; the row of its picture, drawn."""
-    (button,) = (b for b in find(page, "button.site") if b.text == name)
-    page.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
-    button.click()
-    assert button.get_attribute("aria-expanded") == "true"
-    row = page.find_element("id", button.get_attribute("aria-controls"))
-    waiting = "return new Promise((done) => requestAnimationFrame(() => setTimeout(done, 50)))"
-    page.execute_script(waiting)
-    return row
+def card_of(page, name):
+    """The card of a site, scrolled to, its charts drawn."""
+    card = next(card for card in find(page, ".card") if card.get_attribute("aria-label") == name)
+    page.execute_script("arguments[0].scrollIntoView()", card)
+    WebDriverWait(page, 30).until(
+        lambda _: all(
+            place.get_attribute("data-drawn")
+            for place in card.find_elements("css selector", ".drawn")
+        )
+    )
+    return card
 
 
-def test_names_are_shown_as_they_are(page):
-    assert shown(page) == NAMES
+def button_of(card, start):
+    return next(
+        button
+        for button in card.find_elements("css selector", "button")
+        if button.get_attribute("aria-label").startswith(start)
+    )
 
 
-def test_search(page):
-    box = page.find_element("id", "search")
-    box.send_keys("LOCAL")
-    assert shown(page) == ["loads"]
+def colours_of(page, canvas):
+    """Size of a canvas and number of its colours."""
+    return page.execute_script(
+        """
+        const [canvas] = arguments, context = canvas.getContext('2d');
+        const data = context.getImageData(0, 0, canvas.width, canvas.height).data;
+        const seen = new Set();
+        for (let i = 0; i < data.length; i += 4) seen.add(data.slice(i, i + 4).join());
+        return seen.size;
+        """,
+        canvas,
+    )
+
+
+def painted(page, canvas):
+    return page.execute_script("return arguments[0].toDataURL()", canvas)
+
+
+def press(page, button, place):
+    """Press a button by the keyboard, and wait until the picture is another one."""
+    canvas = place.find_element("css selector", "canvas")
+    before = painted(page, canvas)
+    button.send_keys("\ue007")  # Enter
+    WebDriverWait(page, 20).until(
+        lambda _: painted(page, place.find_element("css selector", "canvas")) != before
+    )
+
+
+def test_the_strangest_then_the_widest_come_first_and_search_finds(page):
+    order = [card.get_attribute("aria-label") for card in find(page, ".card")]
+    assert order[:2] == ["bad", NASTY]
+    assert shown(page) == order
+    page.find_element("id", "search").send_keys("WEIGHT")
+    assert shown(page) == ["weights"]
+    assert [c.get_attribute("aria-label") for c in find(page, ".card") if c.is_displayed()] == [
+        "weights"
+    ]
     assert page.find_element("id", "count").text == "1 of 6 sites"
-    box.clear()
-    box.send_keys("nothing like it")
+    page.find_element("id", "search").send_keys(" nothing like it")
     assert shown(page) == []
     assert page.find_element("id", "nothing").is_displayed()
 
@@ -122,65 +178,87 @@ def test_sort_by_numbers_and_by_names(page):
     assert shown(page) == ["scale", NASTY, "bad", "weights", "curve", "loads"]
     assert click_head(page, "Site") == "ascending"
     assert shown(page) == [NASTY, "bad", "curve", "loads", "scale", "weights"]
-    click_head(page, "Lowest mean")
+    click_head(page, "Lowest")
     assert shown(page)[-1] == "bad"  # unknown ones last in both directions
-    click_head(page, "Lowest mean")
+    click_head(page, "Lowest")
     assert shown(page)[-1] == "bad"
 
 
-def test_a_click_opens_the_picture_below_its_row_and_closes_it(page):
-    row = picture_of(page, "scale")
-    assert len(row.find_elements("css selector", "svg rect.bar")) > 5
-    above = page.execute_script("return arguments[0].previousElementSibling.innerText", row)
-    assert above.startswith("scale")
-    click_head(page, "Shape")
-    above = page.execute_script("return arguments[0].previousElementSibling.innerText", row)
-    assert above.startswith("scale")
-    page.find_element("id", "search").send_keys("loads")
-    assert not row.is_displayed()
-    page.find_element("id", "search").send_keys("\b" * 5)
-    assert row.is_displayed()
-    find(page, "button.site[aria-expanded=true]")[0].click()
-    assert not row.is_displayed()
+def test_every_site_has_its_pictures_without_a_click(page):
+    for name, number in {
+        "scale": 1,
+        "weights": 1,
+        "curve": 1,
+        "loads": 3,
+        NASTY: 1,
+        "bad": 0,
+    }.items():
+        canvases = card_of(page, name).find_elements("css selector", "canvas")
+        assert len(canvases) == number, name
+        for canvas in canvases:
+            assert colours_of(page, canvas) > (100 if name == "loads" else 10), name
+    assert "No finite values." in card_of(page, "bad").text
+    assert "600 of 2,500 values" in card_of(page, "curve").text
 
 
-def test_pictures_by_kind(page):
-    weights = picture_of(page, "weights")
-    assert len(weights.find_elements("css selector", "svg circle.mark")) == 12
-    assert len(weights.find_elements("css selector", "svg line.rod")) == 12
-    weights.find_element("css selector", "summary").click()
-    assert len(weights.find_elements("css selector", "details tbody tr")) == 12
-    curve = picture_of(page, "curve")
-    assert len(curve.find_elements("css selector", "svg polygon.band")) == 1
-    assert "Down-sampled to 1,000 blocks" in curve.text
-    assert "No finite values." in picture_of(page, "bad").text
-    assert NASTY in picture_of(page, NASTY).text
+def test_zooming_by_the_keyboard_and_back(page):
+    card = card_of(page, "loads")
+    for place in card.find_elements("css selector", ".drawn"):
+        figure = place.find_element("xpath", "..")
+        whole = painted(page, place.find_element("css selector", "canvas"))
+        press(page, button_of(figure, "Zoom into"), place)
+        press(page, button_of(figure, "Show all"), place)
+        assert painted(page, place.find_element("css selector", "canvas")) == whole
 
 
-def test_heat_map_is_painted_and_read_by_keys(page):
-    row = picture_of(page, "loads")
-    canvas = row.find_element("css selector", ".map canvas")
-    colours = """
-        const [canvas] = arguments, context = canvas.getContext('2d');
-        const data = context.getImageData(0, 0, canvas.width, canvas.height).data;
-        const seen = new Set();
-        for (let i = 0; i < data.length; i += 4) seen.add(data.slice(i, i + 4).join());
-        return [canvas.width, canvas.height, seen.size];
-    """
-    width, height, before = page.execute_script(colours, canvas)
-    assert (width, height) == (30, 100)
-    assert before > 100
-    _, widths = row.find_elements("css selector", ".choice button")
-    label = canvas.get_attribute("aria-label")
-    widths.click()
-    assert widths.get_attribute("aria-pressed") == "true"
-    assert canvas.get_attribute("aria-label") != label
-    canvas.send_keys("\ue015\ue014")  # down, right
-    assert "row 1, column 1: mean" in row.find_element("css selector", ".readout").text
+def test_the_map_shows_one_column_at_a_time(page):
+    card = card_of(page, "loads")
+    place = card.find_element("css selector", ".drawn")
+    select = place.find_element("css selector", "select")
+    names = [option.text for option in select.find_elements("css selector", "option")]
+    assert len(names) == 12
+    assert NASTY in names
+    before = painted(page, place.find_element("css selector", "canvas"))
+    select.send_keys("\ue015")  # down
+    WebDriverWait(page, 20).until(
+        lambda _: painted(page, place.find_element("css selector", "canvas")) != before
+    )
+
+
+def test_pointing_at_a_cell_names_it(page):
+    card = card_of(page, "loads")
+    canvas = card.find_elements("css selector", "canvas")[1]
+    webdriver.ActionChains(page).move_to_element(canvas).perform()
+    tip = WebDriverWait(page, 20).until(
+        lambda _: page.find_element("css selector", "#vg-tooltip-element.visible")
+    )
+    assert "row" in tip.text
+    assert "mean" in tip.text
+
+
+def test_numbers_and_pictures_can_be_saved(page, tmp_path, loads):
+    page.execute_cdp_cmd(
+        "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)}
+    )
+    card = card_of(page, "loads")
+    figure = card.find_elements("css selector", "figure")[1]
+    button_of(figure, "Save the numbers").click()
+    button_of(figure, "Save the picture").click()
+    saved = (tmp_path / "loads_mean.csv", tmp_path / "loads_mean.png")
+    WebDriverWait(page, 30).until(lambda _: all(file.exists() for file in saved))
+    with saved[0].open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 100 * 30
+    for row in rows[::97]:
+        column = NAMED.index(row["column_name"].removeprefix("'"))
+        assert float(row["value"]) == pytest.approx(loads[int(row["row_name"]), column], rel=1e-3)
+    formula = next(row for row in rows if "SUM" in row["column_name"])
+    assert formula["column_name"] == "'=SUM(A1)"
+    assert saved[1].read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize(("width", "phone"), [(390, True), (800, False), (1200, False)])
+@pytest.mark.parametrize(("width", "phone"), [(390, True), (500, True), (1400, False)])
 def test_fits_the_screen_in_both_themes(page, tmp_path, theme, width, phone):
     page.execute_cdp_cmd(
         "Emulation.setEmulatedMedia",
@@ -190,15 +268,21 @@ def test_fits_the_screen_in_both_themes(page, tmp_path, theme, width, phone):
         "Emulation.setDeviceMetricsOverride",
         {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": phone},
     )
+    page.refresh()
     for name in ("scale", "curve", "loads"):
-        picture_of(page, name)
+        card_of(page, name)
     inner, outer = page.execute_script(
         "return [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
     )
     assert inner <= outer
-    background = page.execute_script("return getComputedStyle(document.body).backgroundColor")
-    assert (sum(map(int, background[4:-1].split(","))) < 150) == (theme == "dark")
-    assert page.find_element("id", "sort").is_displayed() == phone
+    background = "return getComputedStyle(document.body).backgroundColor"
+    assert is_dark(page.execute_script(background)) == (theme == "dark")
     picture = tmp_path / "page.png"
     assert page.save_screenshot(str(picture))
     assert picture.stat().st_size > 5_000
+    page.find_element("id", "theme").send_keys("\ue007")
+    assert is_dark(page.execute_script(background)) == (theme == "light")
+
+
+def is_dark(colour):
+    return sum(map(int, colour[4:-1].split(","))) < 150

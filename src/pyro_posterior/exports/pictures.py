@@ -96,7 +96,7 @@ def _histogram(view: SiteView, draws: np.ndarray, bins: int) -> Picture:
     if not finite.size:
         return _empty(view, "No finite draws.")
     counts, edges = np.histogram(finite, bins=min(bins, max(1, int(np.sqrt(finite.size)) * 2)))
-    middle, low, high = _whole(view)
+    middle, low, high = view.whole()
     left_out = len(draws) - len(finite)
     return Picture(
         "histogram",
@@ -112,7 +112,7 @@ def _histogram(view: SiteView, draws: np.ndarray, bins: int) -> Picture:
 
 
 def _forest(view: SiteView) -> Picture:
-    middle, low, high = _whole(view)
+    middle, low, high = view.whole()
     return Picture(
         "forest",
         view.middle,
@@ -123,15 +123,6 @@ def _forest(view: SiteView) -> Picture:
         labels=_element_labels(view),
         note="" if view.interval else "The results hold no interval for this site.",
     )
-
-
-def _whole(view: SiteView) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    middles, lows, highs = zip(*view.pieces(), strict=True)
-    if not view.shape:
-        return middles[0], lows[0], highs[0]
-    if lows[0] is None:
-        return np.concatenate(middles), None, None
-    return np.concatenate(middles), np.concatenate(lows), np.concatenate(highs)
 
 
 def _element_labels(view: SiteView) -> tuple[str, ...]:
@@ -178,8 +169,8 @@ def _blocks(view: SiteView, max_points: int, max_cells: int) -> Picture:
         column_edges=column_edges,
         row_labels=_axis_labels(view, axes[0], row_blocks) if len(axes) == 2 else (),
         column_labels=_axis_labels(view, axes[-1], column_blocks) if not profile else (),
-        row_title=" × ".join(_axis_title(view, axis) for axis in (axes if profile else axes[:-1])),
-        column_title="" if profile else _axis_title(view, axes[-1]),
+        row_title=" × ".join(view.axis_title(axis) for axis in (axes if profile else axes[:-1])),
+        column_title="" if profile else view.axis_title(axes[-1]),
         note=_block_note(rows, columns, row_blocks, column_blocks),
     )
 
@@ -219,12 +210,6 @@ def _grid(rows: int, columns: int, max_cells: int) -> tuple[int, int]:
 def _axis_labels(view: SiteView, axis: int, blocks: int) -> tuple[str, ...]:
     names = view.labels(axis) if blocks == view.shape[axis] else None
     return () if names is None else tuple(str(name) for name in names)
-
-
-def _axis_title(view: SiteView, axis: int) -> str:
-    dims = view.site.dims
-    name = dims[axis] if len(dims) == len(view.shape) and dims[axis] else f"axis {axis}"
-    return f"{name} ({view.shape[axis]:,})"
 
 
 def _block_note(rows: int, columns: int, row_blocks: int, column_blocks: int) -> str:

@@ -13,30 +13,30 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from pyro_posterior.contracts import Site
 from pyro_posterior.errors import RequestError
-from pyro_posterior.exports.pictures import Picture, colour_range, make_picture
-from pyro_posterior.exports.views import SiteFigures, SiteView
-from pyro_posterior.labels import full_shape
+from pyro_posterior.exports import vega
+from pyro_posterior.exports.chart import Chart
+from pyro_posterior.exports.charts import charts_of
+from pyro_posterior.exports.facts import settings_of
+from pyro_posterior.exports.findings import Looked, findings, look
+from pyro_posterior.exports.maps import map_of, spots
+from pyro_posterior.files import check_target, replacing
 from pyro_posterior.posterior import Posterior
 
 _ALL_CELLS = 200_000  # heat map cells in the page, over all sites
 _SITE_CELLS = 4096  # and of one site, at most
-_SITE_POINTS = 1000  # points of a profile
 _DASH = "–"
 
 #: Columns of the table of sites: heading, explanation, whether its cells are numbers.
 _COLUMNS = (
-    ("Site", "Name in the model; opens its picture", False),
+    ("Site", "Name in the model; leads to its pictures", False),
     ("Shape", "Of one draw, over all observations; sorts by the number of values", True),
-    ("Kind", "Latent, deterministic or observed", False),
-    ("Scope", "Global: one for all observations. Local: one per observation", False),
-    ("Lowest mean", "Smallest posterior mean", True),
-    ("Highest mean", "Largest posterior mean", True),
+    ("Kind", "Latent, deterministic or observed; global: one for all observations", False),
+    ("Lowest", "Smallest value of what is shown, the mean where there is one", True),
+    ("Highest", "Largest value of what is shown", True),
     ("Widest interval", "Largest width of the interval of one value", True),
-    ("Zeros", "Share of posterior means that are exactly zero", True),
+    ("Relative width", "Typical width of the intervals over the typical size of the values", True),
+    ("Zeros", "Share of values that are exactly zero", True),
     ("Non-finite", "Draws that are NaN or infinite", True),
 )
 
@@ -47,24 +47,28 @@ def write_report(
     *,
     title: str = "Posterior report",
     sites: Iterable[str] | None = None,
+    spatial: Any = None,
 ) -> Path:
     """Write the posterior as one self-contained web page.
 
-    The page holds a table of sites to search and sort, a picture of each on click, the settings,
-    seed, time and versions of the run, and the text of the program that drew. It asks nothing of
-    the network. Its size is bounded: of large sites it holds block means, and says so. The same
-    posterior gives the same bytes.
+    The page says in words what deserves a look, shows pictures of every site, the strangest and
+    widest first, a table of sites to search and sort, and, folded away, settings, versions and
+    the program that drew. It asks nothing of the network. Its size is bounded: of large sites it
+    holds a part or block means, and says so. The same posterior gives the same bytes.
 
     Parameters
     ----------
     posterior
         A result of `sample_posterior`, in memory or of a store.
     path
-        File to write; one that is there is replaced.
+        File to write; one that is there is replaced once the new one is whole.
     title
         Heading of the page.
     sites
         Names of the sites to show; None: all.
+    spatial
+        ``(observation, 2)``: places of the observations, such as ``adata.obsm["spatial"]``, for
+        maps of local sites. None: those that the posterior has of its host.
 
     Returns
     -------
@@ -74,121 +78,104 @@ def write_report(
     Raises
     ------
     RequestError
-        ``sites`` names a site that the posterior does not have.
-    OSError
+        ``sites`` names a site that the posterior does not have, or ``spatial`` does not fit.
+    OutputError
         The file cannot be written.
+    MissingPackageError
+        The package of the chart library is not installed.
     """
-    page = report_html(posterior, title=title, sites=sites)
-    path = Path(path)
-    path.write_text(page, encoding="utf-8", newline="\n")
-    return path
+    target = check_target(path)
+    page = report_html(posterior, title=title, sites=sites, spatial=spatial)
+    with replacing(target) as beside:
+        beside.write_text(page, encoding="utf-8", newline="\n")
+    return target
 
 
 def report_html(
-    posterior: Posterior, *, title: str = "Posterior report", sites: Iterable[str] | None = None
+    posterior: Posterior,
+    *,
+    title: str = "Posterior report",
+    sites: Iterable[str] | None = None,
+    spatial: Any = None,
 ) -> str:
     """The page of `write_report` as text."""
-    shown = _chosen(posterior, sites)
-    cells = min(_SITE_CELLS, max(64, _ALL_CELLS // max(1, len(shown))))
-    rows, pictures = [], []
-    for number, site in enumerate(shown):
-        figures, picture = _look(posterior, site, cells)
-        rows.append(_row(number, site, full_shape(site, posterior.plan.num_obs), figures))
-        pictures.append({"name": site.name, **picture})
-    script, style = _part("page.js"), _part("page.css")
+    vega.need_vega("the report")
+    if posterior.unfinished:
+        raise RequestError(f"there is nothing to report yet: {posterior.unfinished}")
+    names = [sites] if isinstance(sites, str) else sites
+    chosen = list(posterior.plan.sites) if names is None else [*map(posterior.site, names)]
+    looked = sorted((look(posterior, site) for site in chosen), key=lambda each: each.order)
+    cells = min(_SITE_CELLS, max(256, _ALL_CELLS // max(1, len(looked))))
+    places = spots(posterior, spatial)
+    cards = [_card(each, cells, places) for each in looked]
+    library, script, style = vega.script(), _part("page.js"), _part("page.css")
     return _fill(
         _part("page.html"),
         {
             "title": escape(title),
             "lead": escape(_lead(posterior)),
+            "library_hash": _digest(library),
             "script_hash": _digest(script),
             "style_hash": _digest(style),
             "style": style,
+            "library": library,
             "script": script,
-            "head": "\n".join(_heading(number, *column) for number, column in enumerate(_COLUMNS)),
-            "options": "\n".join(
-                f'<option value="{number}">{escape(name)}</option>'
-                for number, (name, _, _) in enumerate(_COLUMNS)
+            "findings": "\n".join(
+                f"<li>{_first_word_bold(text)}</li>" for text in findings(posterior, looked)
             ),
-            "rows": "\n".join(rows),
-            "settings": _definitions(_settings(posterior)),
+            "cards": "\n".join(_section(number, each) for number, each in enumerate(looked)),
+            "head": "\n".join(_heading(number, *column) for number, column in enumerate(_COLUMNS)),
+            "rows": "\n".join(_row(number, each) for number, each in enumerate(looked)),
+            "settings": _definitions(settings_of(posterior)),
             "versions": _definitions(sorted(posterior.info.get("versions", {}).items())),
             "program": escape(posterior.program.strip() or "not recorded"),
-            "data": _json(pictures),
+            "data": _json(cards),
         },
-    )
-
-
-def _chosen(posterior: Posterior, names: Iterable[str] | None) -> list[Site]:
-    if names is None:
-        return list(posterior.plan.sites)
-    names = [names] if isinstance(names, str) else list(names)
-    if unknown := [name for name in names if name not in posterior.sites]:
-        raise RequestError(
-            f"the posterior has no site {unknown[0]!r}; its sites are: "
-            + ", ".join(repr(name) for name in posterior.sites)
-        )
-    return [posterior.sites[name] for name in names]
-
-
-def _look(posterior: Posterior, site: Site, cells: int) -> tuple[SiteFigures, dict[str, Any]]:
-    """Figures and embedded picture of a site; dashes and a note where nothing can be shown."""
-    try:
-        view = SiteView(posterior, site.name)
-    except RequestError as error:
-        count = int(posterior.nonfinite.get(site.name, 0))
-        note = {"kind": "empty", "note": str(error)}
-        return SiteFigures(None, None, None, None, count), note
-    return view.figures(), embedded(
-        make_picture(view, max_cells=cells, max_points=min(_SITE_POINTS, cells))
     )
 
 
 # ------------------------------------------------------------------------------------------- pictures
 
 
-def embedded(picture: Picture) -> dict[str, Any]:
-    """A picture as plain lists of rounded numbers, the page's own format."""
-    plain: dict[str, Any] = {
-        "kind": picture.kind,
-        "note": picture.note,
-        "middle_name": picture.middle_name,
-        "interval_name": picture.interval_name,
-        "shape": list(picture.middle.shape),
-        "middle": _rounded(picture.middle),
+def _card(looked: Looked, cells: int, places: Any) -> dict[str, Any]:
+    """The charts of one site, as the page reads them."""
+    if looked.view is None or looked.figures.middle_low is None:
+        return {"name": looked.site.name, "charts": []}
+    charts = charts_of(looked.view, cells=cells)
+    if places is not None and (drawn := map_of(looked.view, places)) is not None:
+        charts = [drawn, *charts]
+    return {"name": looked.site.name, "charts": [_plain(chart) for chart in charts if chart.spec]}
+
+
+def _plain(chart: Chart) -> dict[str, Any]:
+    return {
+        "title": chart.title,
+        "note": chart.note,
+        "spec": chart.spec,
+        "columns": chart.columns,
     }
-    for name in ("low", "high", "edges"):
-        if (array := getattr(picture, name)) is not None and picture.kind != "heat map":
-            plain[name] = _rounded(array)
-    for name in ("counts", "row_edges", "column_edges"):
-        if (array := getattr(picture, name)) is not None:
-            plain[name] = array.tolist()
-    for name in ("labels", "row_labels", "column_labels", "row_title", "column_title"):
-        if value := getattr(picture, name):
-            plain[name] = value
-    if picture.kind == "heat map":
-        plain["middle_range"] = _range(picture.middle)
-        if (width := picture.width) is not None:
-            plain["width"] = _rounded(width)
-            plain["width_range"] = _range(width)
-    return plain
 
 
-def _range(values: np.ndarray) -> list[Any]:
-    low, high, around_zero = colour_range(values)
-    return [_round(low), _round(high), around_zero]
+def _section(number: int, looked: Looked) -> str:
+    """The place of one site's pictures, with what is to be read where nothing can be drawn."""
+    site, figures = looked.site, looked.figures
+    shape = "" if looked.view is None else f"{_shape(looked.view.shape)}, "
+    facts = f"{shape}{site.kind}, {site.scope}"
+    if figures.nonfinite:
+        facts += f", {figures.nonfinite:,} draws not finite"
+    nothing = looked.trouble or ("" if figures.middle_low is not None else "No finite values.")
+    return (
+        f'<section class="card" id="site-{number}" data-card="{number}" tabindex="-1" '
+        f'aria-label="{escape(site.name)}"><h3>{escape(site.name)}</h3>'
+        f'<p class="facts">{escape(facts)}</p>'
+        + (f'<p class="nothing">{escape(nothing)}</p>' if nothing else "")
+        + '<div class="charts"></div></section>'
+    )
 
 
-def _rounded(values: np.ndarray) -> list[float | int | None]:
-    return [_round(value) for value in values.ravel().tolist()]
-
-
-def _round(value: float) -> float | int | None:
-    """Four significant digits; whole numbers without a point, NaN and infinities as None."""
-    if not math.isfinite(value):
-        return None
-    short = float(f"{value:.4g}")
-    return int(short) if short.is_integer() and abs(short) < 1e6 else short
+def _first_word_bold(text: str) -> str:
+    word, rest = text.split(":", 1)
+    return f"<strong>{escape(word)}:</strong>{escape(rest)}"
 
 
 def _json(value: Any) -> str:
@@ -209,23 +196,26 @@ def _heading(number: int, name: str, explanation: str, numeric: bool) -> str:
     )
 
 
-def _row(number: int, site: Site, shape: tuple[int, ...], figures: SiteFigures) -> str:
+def _row(number: int, looked: Looked) -> str:
+    site, figures = looked.site, looked.figures
     name = escape(site.name)
-    size = math.prod(shape)
+    shape = site.shape if looked.view is None else looked.view.shape
+    relative = looked.relative_width if figures.typical_width is not None else None
+    if relative is not None and math.isinf(relative):
+        relative = None
     cells: Sequence[tuple[str, Any]] = (
-        (_shape(shape), size),
-        (site.kind, site.kind),
-        (site.scope, site.scope),
+        (_shape(shape), math.prod(shape)),
+        (f"{site.kind}, {site.scope}", site.kind + site.scope),
         (_number(figures.middle_low), figures.middle_low),
         (_number(figures.middle_high), figures.middle_high),
         (_number(figures.widest), figures.widest),
+        (_number(relative), relative),
         (_DASH if figures.zeros is None else f"{100 * figures.zeros:.3g} %", figures.zeros),
         (f"{figures.nonfinite:,}", figures.nonfinite),
     )
     parts = [
         f'<th role="rowheader" scope="row" data-value="{name}">'
-        f'<button type="button" class="site" aria-expanded="false" data-site="{number}">'
-        f"{name}</button></th>"
+        f'<a href="#site-{number}">{name}</a></th>'
     ]
     for (heading, _, numeric), (text, value) in zip(_COLUMNS[1:], cells, strict=True):
         css = "number" if numeric else ""
@@ -253,37 +243,6 @@ def _lead(posterior: Posterior) -> str:
         f"{len(plan.sites):,} sites, {plan.num_samples:,} draws, {plan.num_obs:,} observations, "
         f"seed {plan.seed}"
     )
-
-
-def _settings(posterior: Posterior) -> list[tuple[str, str]]:
-    plan = posterior.plan
-    sizes = sorted(set(plan.batch_sizes))
-    batches = f"{len(plan.batch_sizes):,}"
-    if sizes:
-        of = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
-        batches += f" of {of} observations"
-    pairs = [
-        ("draws", f"{plan.num_samples:,}"),
-        ("observations", f"{plan.num_obs:,}"),
-        ("minibatches", batches),
-        ("observation plate", plan.obs_plate or "none"),
-        ("seed", str(plan.seed)),
-        ("engine", plan.engine),
-        ("summaries", ", ".join(plan.summaries) or "none"),
-        ("draws kept", "yes" if plan.return_samples else "no"),
-    ]
-    info = {key: value for key, value in posterior.info.items() if key != "versions"}
-    if (seconds := info.pop("seconds", None)) is not None:
-        pairs.append(("time", _duration(float(seconds))))
-    return pairs + [(str(key), str(value)) for key, value in sorted(info.items())]
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.3g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
 def _definitions(pairs: Iterable[tuple[str, str]]) -> str:

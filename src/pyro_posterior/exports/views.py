@@ -35,6 +35,8 @@ class SiteFigures:
     widest: float | None  # widest interval
     zeros: float | None  # share of the finite middles that are exactly zero
     nonfinite: int  # draws that are NaN or infinite
+    typical_width: float | None = None  # mean width of the intervals
+    typical_size: float | None = None  # mean size of the middles, whatever their sign
 
 
 class SiteView:
@@ -88,6 +90,21 @@ class SiteView:
         for low in range(0, self.shape[0], step):
             yield self._read((slice(low, low + step),))
 
+    def whole(self) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+        """Middle, lower and upper end, each ``shape``; the bounds None without an interval."""
+        middles, lows, highs = zip(*self.pieces(), strict=True)
+        if not self.shape:
+            return middles[0], lows[0], highs[0]
+        if lows[0] is None:
+            return np.concatenate(middles), None, None
+        return np.concatenate(middles), np.concatenate(lows), np.concatenate(highs)
+
+    def axis_title(self, axis: int) -> str:
+        """Name and length of an axis, for people."""
+        name = self._dims[axis]
+        bare = name.endswith(f"_dim_{axis}")
+        return f"{f'axis {axis}' if bare else name} ({self.shape[axis]:,})"
+
     def labels(self, axis: int) -> np.ndarray | None:
         """Names along ``axis`` where the posterior's coords have them."""
         coords = self._posterior.coords
@@ -101,24 +118,31 @@ class SiteView:
     def figures(self) -> SiteFigures:
         """The figures of the table, in one pass."""
         lows, highs, widths = [], [], []
-        zeros = count = 0
+        zeros = count = known_widths = 0
+        width_sum = size_sum = 0.0
         for middle, low, high in self.pieces():
             finite = middle[np.isfinite(middle)]
             count += finite.size
             zeros += int(np.count_nonzero(finite == 0))
+            size_sum += float(np.abs(finite).sum())
             if finite.size:
                 lows.append(finite.min())
                 highs.append(finite.max())
             if low is not None and high is not None:
                 known = np.isfinite(low) & np.isfinite(high)
                 if known.any():
-                    widths.append((high[known] - low[known]).max())
+                    wide = high[known] - low[known]
+                    widths.append(wide.max())
+                    width_sum += float(wide.sum())
+                    known_widths += wide.size
         return SiteFigures(
             middle_low=float(min(lows)) if lows else None,
             middle_high=float(max(highs)) if highs else None,
             widest=float(max(widths)) if widths else None,
             zeros=zeros / count if count else None,
             nonfinite=int(self._posterior.nonfinite.get(self.name, 0)),
+            typical_width=width_sum / known_widths if known_widths else None,
+            typical_size=size_sum / count if count else None,
         )
 
     def _choose_middle(self) -> tuple[str, str | None]:
