@@ -63,9 +63,16 @@ def test_the_seed_of_the_settings_is_used(engine, toy, monkeypatch):
 
 
 @pytest.mark.parametrize("num_samples", [1, 3, 8, 21])
-def test_the_first_draws_do_not_depend_on_how_many_follow(engine, toy, num_samples):
-    many = sample(toy.model, toy.guide, toy.data, **_options(engine, num_samples=24))
-    few = sample(toy.model, toy.guide, toy.data, **_options(engine, num_samples=num_samples))
+def test_the_first_independent_draws_do_not_depend_on_how_many_follow(engine, toy, num_samples):
+    many = sample(
+        toy.model, toy.guide, toy.data, **_options(engine, num_samples=24, draws="independent")
+    )
+    few = sample(
+        toy.model,
+        toy.guide,
+        toy.data,
+        **_options(engine, num_samples=num_samples, draws="independent"),
+    )
     for name, draws in few["posterior_samples"].items():
         np.testing.assert_array_equal(draws, many["posterior_samples"][name][:num_samples])
 

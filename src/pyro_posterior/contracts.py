@@ -16,6 +16,7 @@ import torch
 Kind = Literal["latent", "deterministic", "observed"]
 Scope = Literal["global", "local"]
 Engine = Literal["auto", "sliced", "loop"]
+Draws = Literal["stratified", "independent"]
 
 #: Joint draws for one minibatch: ``{site: (draw, *site shape)}``. Whatever reduces draws takes these.
 Block = dict[str, torch.Tensor]
@@ -82,6 +83,16 @@ class RunPlan:
     summaries: tuple[str, ...]  # names of the results, "post_sample_means" and so on
     return_samples: bool
     engine: str
+    draws: Draws = "stratified"
+    replicates: int = 1  # independent hypercubes that stratified draws are divided into
+
+    @property
+    def cubes(self) -> tuple[int, ...]:
+        """Lengths of the hypercubes, which differ by at most one; none for independent draws."""
+        if self.draws == "independent":
+            return ()
+        whole, longer = divmod(self.num_samples, self.replicates)
+        return (whole + 1,) * longer + (whole,) * (self.replicates - longer)
 
     @property
     def num_obs(self) -> int:

@@ -126,10 +126,6 @@ def prepare(request: Request, place: Place, *, identified: bool = False) -> Job:
     last = first
     if second is not None:
         sizes, last = batches.plan(_counter(unread, table, first), table.first_size)
-    sampler = replace(unread, obs_plate=table.obs_plate, local_names=table.local_names)
-    program = make_program(
-        engine, sampler, seen, (first, last), sites, request.num_samples, place.device
-    )
     plan = RunPlan(
         sites=sites,
         obs_plate=table.obs_plate,
@@ -138,9 +134,17 @@ def prepare(request: Request, place: Place, *, identified: bool = False) -> Job:
         batch_sizes=sizes,
         summaries=summaries.names,
         return_samples=request.return_samples,
-        engine=program.tier,
+        engine=engine,
+        draws=request.draws,
     )
     plan, coords = _labelled(request, plan, table)
+    sampler = replace(
+        unread, obs_plate=table.obs_plate, local_names=table.local_names, cubes=plan.cubes
+    )
+    program = make_program(
+        engine, sampler, seen, (first, last), sites, request.num_samples, place.device
+    )
+    plan = replace(plan, engine=program.tier)
     identity: Mapping[str, str] = {}
     digests: list[str] = []
     if identified:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, ParamSpec, TypeVar
 import torch
 
 from pyro_posterior.batches import check_batch_size
-from pyro_posterior.contracts import Engine, Summaries
+from pyro_posterior.contracts import Draws, Engine, Summaries
 from pyro_posterior.data.arguments import ToArgs
 from pyro_posterior.devices import all_devices
 from pyro_posterior.errors import RequestError
@@ -45,6 +45,7 @@ class Request:
     summary_fun: Summaries | None = None
     seed: int | None = None
     engine: Engine = "auto"
+    draws: Draws = "stratified"
     store: str | Path | None = None
     overwrite: bool = False
     show_progress: bool = True
@@ -69,6 +70,10 @@ class Request:
         _check_whole("num_samples", self.num_samples, least=1)
         if self.seed is not None:
             _check_whole("seed", self.seed)
+        if self.draws not in ("stratified", "independent"):
+            raise RequestError(
+                f"draws={self.draws!r} is unknown: choose 'stratified' or 'independent'"
+            )
         check_batch_size(self.batch_size)
         if not self.devices:
             raise RequestError("device=[] names no device: give an index, a name, 'all' or 'auto'")

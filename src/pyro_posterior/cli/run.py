@@ -108,6 +108,7 @@ def add_run(commands: Any) -> None:
         help="turns a batch into the model's (args, kwargs)",
     )
     add("--engine", choices=("auto", "sliced", "loop"), default=UNSET, help="default auto")
+    add("--draws", choices=("stratified", "independent"), default=UNSET, help="default stratified")
     add("--accelerator", default=UNSET, help="auto, cpu, gpu, cuda, mps or tpu (default auto)")
     add("--device", type=_device, default=UNSET, help="number or name of the device")
     add(

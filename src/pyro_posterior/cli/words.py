@@ -36,6 +36,7 @@ _SET = (
     "device",
     "seed",
     "engine",
+    "draws",
     "store",
     "overwrite",
     "coords",

@@ -74,6 +74,8 @@ class Header:
                     "summaries": list(plan.summaries),
                     "return_samples": plan.return_samples,
                     "engine": plan.engine,
+                    "draws": plan.draws,
+                    "replicates": plan.replicates,
                     "identity": dict(self.identity),
                 },
                 "segment_rows": self.segment_rows,
@@ -172,6 +174,8 @@ def _checked(held: Mapping[str, Any]) -> Header:
         summaries=summaries,
         return_samples=run["return_samples"] is True,
         engine=text(run["engine"]),
+        draws="stratified" if run.get("draws") == "stratified" else "independent",
+        replicates=whole(run.get("replicates", 1), 1),
     )
     rows = whole(held["segment_rows"])
     check(bool(rows) or not plan.local_sites, "segment_rows")
