@@ -174,7 +174,7 @@ def _sample(
         accelerator, device = _from_use_gpu(sample_kwargs.pop("use_gpu"), accelerator, device)
     if unknown := sorted(set(sample_kwargs) - _MORE):
         raise TypeError(f"sample_posterior got an unexpected argument {unknown[0]!r}")
-    module = self.module
+    module = _module_of(self)
     loader = input_dl
     if loader is None:
         loader = _make_loader(self, adata, indices, batch_size)
@@ -225,6 +225,19 @@ def _scvi_setting(name: str) -> Any:
 
 def _default_seed() -> int | None:
     return settings.seed if settings.seed is not None else _scvi_setting("seed")
+
+
+def _module_of(host: Any) -> Any:
+    """The host's module, with all that a call needs of it."""
+    module = getattr(host, "module", None)
+    needed = ("model", "guide", "_get_fn_args_from_batch")
+    if lacking := [name for name in needed if not hasattr(module, name)]:
+        what = "no module" if module is None else f"a module without {', '.join(lacking)}"
+        raise RequestError(
+            f"{type(host).__name__} has {what}: sample_posterior needs self.module with "
+            f"{', '.join(needed)}, such as scvi-tools' PyroBaseModuleClass has"
+        )
+    return module
 
 
 def _make_loader(host: Any, adata: Any, indices: Any, batch_size: int | None) -> Any:

@@ -43,7 +43,10 @@ def call_summary(name: str, fun: Callable[..., Any], draws: np.ndarray) -> np.nd
     try:
         result = np.asarray(fun(draws, axis=0))
     except Exception as error:
-        error.add_note(f"Raised by the summary {name!r} for draws of shape {draws.shape}.")
+        error.add_note(
+            f"Raised by the summary {name!r} for draws of shape {draws.shape}; a summary is called "
+            "as fun(draws, axis=0)."
+        )
         raise
     site_shape = draws.shape[1:]
     if (
