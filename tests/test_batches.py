@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.infer.autoguide import AutoNormal
+from pyro.nn import PyroModule
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -303,3 +307,44 @@ def test_resized_repeats_or_cuts_rows_of_tensors_that_have_them():
     assert smaller.args[2] == "text"
     assert smaller.kwargs["x"].shape == (2, 4)
     assert resized(minibatch, 4, 6).args[0].tolist() == [0, 1, 2, 3, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("model", "guide", "data", "message"),
+    [
+        (TOY.model, TOY.guide, [(Y, INDEX, Y)], r"the model takes \(y.*and a batch gives \(tensor"),
+        (TOY.model, TOY.guide, [{"y": Y, "label": Y}], "label.*give to_args="),
+        (TOY.model, lambda y: TOY.guide(y), TOY.data, r"the guide takes \(y\), .*give to_args="),
+        (
+            lambda y, index, x: None,
+            TOY.guide,
+            TOY.data,
+            "model takes .*missing a required argument",
+        ),
+        (PyroModule(), TOY.guide, [(Y, INDEX, Y)], "the guide takes"),
+        (AutoNormal(TOY.model), TOY.model, TOY.data, "model is a AutoNormal, which is a guide"),
+    ],
+)
+def test_what_model_and_guide_do_not_take(model, guide, data, message, engine):
+    with pytest.raises(RequestError, match=message):
+        sample(model, guide, data, engine=engine)
+
+
+def test_functions_that_take_anything_are_called():
+    """Decorated ones too, whatever the function within takes."""
+
+    def with_index(function):
+        @functools.wraps(function)
+        def wrapper(y):
+            return function(y, INDEX)
+
+        return wrapper
+
+    @with_index
+    def model(y, index):
+        TOY.model(y, index)
+
+    def guide(*args):
+        TOY.guide(args[0])
+
+    assert sample(model, guide, Y, num_samples=2)["post_sample_means"]["z"].shape == (10,)

@@ -120,3 +120,24 @@ def test_under_inference_mode():
         Host(2.0).fit(20.0)
         assert host.z() == pytest.approx(11.0)
     assert host.z() == pytest.approx(11.0)
+
+
+def test_a_store_loaded_after_it_was_kept_is_used(tmp_path):
+    host = Host(0.0, in_module=False).fit(10.0)
+    pyro.get_param_store().save(str(tmp_path / "best.pt"))
+    host.fit(20.0)
+    keep_parameters(host)
+    assert host.z() == pytest.approx(20.0)
+    pyro.get_param_store().load(str(tmp_path / "best.pt"))
+    assert host.z() == pytest.approx(10.0)
+
+
+def test_a_store_loaded_for_another_kept_model_is_not_used(tmp_path):
+    Host(0.0, in_module=False).fit(20.0)
+    pyro.get_param_store().save(str(tmp_path / "second.pt"))
+    first = Host(0.0, in_module=False).fit(10.0)
+    keep_parameters(first)
+    second = Host(0.0, in_module=False)
+    pyro.get_param_store().load(str(tmp_path / "second.pt"))
+    keep_parameters(second)
+    assert (first.z(), second.z()) == (pytest.approx(10.0), pytest.approx(20.0))

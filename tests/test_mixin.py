@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import os
 import subprocess
 import sys
 import textwrap
+import types
 
 import numpy as np
 import pyro
@@ -19,6 +21,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import pyro_posterior
 from pyro_posterior import PyroSampleMixin
 from pyro_posterior.errors import RequestError
+from pyro_posterior.kept import keep_parameters
 from pyro_posterior.mixin import obs_plate_of
 from toy_models import ConjugateNormal, assert_same
 
@@ -408,3 +411,58 @@ def test_works_where_scvi_tools_cannot_be_imported():
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+class _PlainModule:
+    """A module for hosts, in the shapes that such objects have."""
+
+    __slots__ = ("_get_fn_args_from_batch", "guide", "list_obs_plate_vars", "model")
+
+    def __init__(self, model, guide, _get_fn_args_from_batch, list_obs_plate_vars):
+        self.model, self.guide = model, guide
+        self._get_fn_args_from_batch = _get_fn_args_from_batch
+        self.list_obs_plate_vars = list_obs_plate_vars
+
+
+_DataModule = dataclasses.make_dataclass(
+    "_DataModule", ["model", "guide", "_get_fn_args_from_batch", "list_obs_plate_vars"]
+)
+
+
+@pytest.mark.parametrize("made", [types.SimpleNamespace, _PlainModule, _DataModule])
+@pytest.mark.parametrize(
+    "plates", [None, {}, {"name": "", "in": [], "sites": {}}, {"name": "rows"}]
+)
+def test_modules_that_are_plain_objects(made, plates, engine):
+    """Neither hashable nor weakly referenced; a plate's name may be empty, as scvi-tools ships it."""
+
+    def model(y, index):
+        mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+        with pyro.plate("rows", 6, subsample=index):
+            z = pyro.sample("z", dist.Normal(mu, 1.0))
+            pyro.sample("y", dist.Normal(z, 1.0), obs=y)
+
+    def guide(y, index):
+        pyro.sample("mu", dist.Normal(pyro.param("loc", torch.tensor(2.0)), 0.01))
+        with pyro.plate("rows", 6, subsample=index):
+            pyro.sample("z", dist.Normal(y, 0.01))
+
+    module = made(
+        model=model,
+        guide=guide,
+        _get_fn_args_from_batch=lambda batch: (batch, {}),
+        list_obs_plate_vars=plates,
+    )
+    host = type("Host", (PyroSampleMixin,), {"module": module})()
+    y, index = torch.arange(6.0), torch.arange(6)
+    guide(y, index)
+    pyro.get_param_store()["loc"] = torch.tensor(7.0)
+    keep_parameters(host)
+    pyro.clear_param_store()
+    for size in (6, 4):
+        batches = list(zip(y.split(size), index.split(size), strict=True))
+        means = host.sample_posterior(
+            input_dl=batches, num_samples=9, engine=engine, accelerator="cpu", show_progress=False
+        ).means
+        assert means["mu"] == pytest.approx(7.0, abs=0.1)
+        np.testing.assert_allclose(means["z"], y, atol=0.1)

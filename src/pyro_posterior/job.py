@@ -9,11 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-from pyro.infer.autoguide.effect import AutoMessenger
-
 from pyro_posterior import settings
 from pyro_posterior.batches import Batches, leading_sizes, open_batches
+from pyro_posterior.calls import check_arguments
 from pyro_posterior.contracts import Minibatch, Program, RunPlan, Segment, Site
 from pyro_posterior.data.sources import NoSuchBatch
 from pyro_posterior.errors import RequestError
@@ -21,7 +19,7 @@ from pyro_posterior.joint import JointSampler
 from pyro_posterior.keyed.state import fresh_seed
 from pyro_posterior.labelled import labelled
 from pyro_posterior.labels import with_dims
-from pyro_posterior.parameters import check_fitted, stored_names
+from pyro_posterior.parameters import check_fitted, set_up_guide, stored_names
 from pyro_posterior.program import look_first, make_program
 from pyro_posterior.reductions.plan import SummaryPlan, plan_summaries
 from pyro_posterior.request import Request
@@ -30,7 +28,6 @@ from pyro_posterior.session import Place
 from pyro_posterior.sites import SiteTable, read_sites
 from pyro_posterior.stores.digest import identity_of
 from pyro_posterior.stores.earlier import Earlier, earlier_run
-from pyro_posterior.warn import warn
 from pyro_posterior.written import pack
 
 
@@ -106,7 +103,8 @@ def prepare(request: Request, place: Place, *, identified: bool = False) -> Job:
     batches = open_batches(_opened(request.data), request.batch_size, request.to_args, place.device)
     first, second = batches.first_two()
     stored = stored_names()
-    _set_up_guide(request.guide, first, seed)
+    check_arguments(request.model, request.guide, first)
+    set_up_guide(request.guide, first, seed)
     unread = JointSampler(request.model, request.guide, seed, request.obs_plate)
     engine = settings.engine if request.engine == "auto" else request.engine
     look = look_first(engine, unread, first)
@@ -188,19 +186,6 @@ def _seed(request: Request, earlier: Earlier | None) -> int:
     if seed is None and earlier is not None:
         seed = earlier.seed_to_go_on_with()
     return fresh_seed() if seed is None else int(seed)
-
-
-def _set_up_guide(guide: Any, first: Minibatch, seed: int) -> None:
-    """Autoguides make their parameters on their first call; their random ones follow the seed."""
-    messenger = isinstance(guide, AutoMessenger) and not list(guide.parameters())
-    if messenger or getattr(guide, "prototype_trace", True) is None:
-        warn(
-            "the guide has never been run: it is set up on the first minibatch and its parameters "
-            "are the initial ones, not fitted ones"
-        )
-        torch.manual_seed(seed % 2**63)
-        with torch.no_grad():
-            guide(*first.args, **first.kwargs)
 
 
 def _check_real(request: Request, sites: Sequence[Site]) -> None:

@@ -6,7 +6,8 @@ import contextlib
 import functools
 import logging
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import pyro
@@ -14,12 +15,23 @@ import torch
 from pyro.params.param_store import StateDict
 
 from pyro_posterior.networks import modules_of
+from pyro_posterior.ownership import differ, from_elsewhere, others
 from pyro_posterior.parameters import owned_parameters
 
 logger = logging.getLogger(__name__)
 
-#: By ``id`` of the host's module, since it need not be hashable: a reference to it, and the copy.
-_kept: dict[int, tuple[Callable[[], Any], StateDict]] = {}
+
+@dataclass(frozen=True)
+class _Kept:
+    """What is kept for one module of a host."""
+
+    module: Callable[[], Any]  # a reference to it, alive as long as it is
+    state: StateDict  # a copy of Pyro's store
+    tensors: Mapping[str, Callable[[], torch.Tensor | None]]  # those that the store held then
+
+
+#: By ``id`` of the host's module, since it need not be hashable.
+_kept: dict[int, _Kept] = {}
 
 
 def keep_parameters(model: Any) -> None:
@@ -47,16 +59,12 @@ def _keep(module: Any, state: StateDict) -> None:
             reference: Callable[[], Any] = weakref.ref(module, lambda _: _kept.pop(number, None))
         except TypeError:  # a namespace, or a class with slots: it is kept alive with its copy
             reference = functools.partial(_same, module)
-        _kept[number] = reference, _copy(state)
+        tensors = {name: weakref.ref(value) for name, value in state["params"].items()}
+        _kept[number] = _Kept(reference, _copy(state), tensors)
 
 
 def _same(module: Any) -> Any:
     return module
-
-
-def _kept_for(module: Any) -> StateDict | None:
-    reference, state = _kept.get(id(module), (lambda: None, None))
-    return state if reference() is module else None
 
 
 @contextlib.contextmanager
@@ -66,8 +74,9 @@ def kept_parameters(module: Any) -> Iterator[bool]:
     Gives whether the store is another model's and no copy was kept; it is empty then.
 
     Whose the store is shows in the parameters that live in the module as well (layers,
-    ``PyroParam``): they have the same values in both. A guide of bare ``pyro.param`` statements
-    alone shows nothing; it gets the copy of `keep_parameters` where there is one, else the store.
+    ``PyroParam``); see `pyro_posterior.ownership`. A guide of bare ``pyro.param`` statements alone
+    shows nothing; it gets the copy of `keep_parameters` where there is one, unless that store was
+    loaded anew since; else the store.
     """
     store = pyro.get_param_store()
     live = store.get_state()
@@ -77,12 +86,12 @@ def kept_parameters(module: Any) -> Iterator[bool]:
         _keep(module, live)
         yield False
         return
-    kept = _kept_for(module)
-    if kept is not None and _owner(kept, parts) == "other":
-        kept = None  # the module was fitted further since
-    if kept is not None:
+    kept = _kept.get(id(module))
+    if kept is not None and (kept.module() is not module or not _fits(kept.state, parts)):
+        kept = None  # another module, or it was fitted further since
+    if kept is not None and not (owner == "unknown" and _replaced(kept, live)):
         logger.info("this model's parameters are taken from the copy kept of pyro's store")
-        with store.scope(_copy(kept)):
+        with store.scope(_copy(kept.state)):
             yield False
     elif owner == "other":
         with store.scope(cast("StateDict", {"params": {}, "constraints": {}})):
@@ -96,20 +105,47 @@ def _parts(module: Any) -> list[torch.nn.Module]:
     return modules_of(*(part for part in (model, guide) if callable(part)))
 
 
-def _owner(state: StateDict, parts: list[torch.nn.Module]) -> Literal["this", "other", "unknown"]:
-    """Whose parameters a store holds, as far as the modules' own tell."""
-    stored = state["params"]
-    owned = owned_parameters(parts)
-    shared = [(value, stored[name]) for name, value in owned.items() if name in stored]
+def _owner(
+    live: StateDict, parts: list[torch.nn.Module]
+) -> Literal["this", "other", "unclear", "unknown"]:
+    """Whose Pyro's store is, as far as the parameters that live in the modules tell."""
+    shared = {n: value for n, value in owned_parameters(parts).items() if n in live["params"]}
     if not shared:
         return "unknown"
-    return "this" if all(_equal(a, b) for a, b in shared) else "other"
+    if others(shared, parts):
+        return "other"
+    return "unclear" if from_elsewhere(shared) else "this"  # loaded, or of a model that is gone
 
 
-def _equal(a: torch.Tensor, b: torch.Tensor) -> bool:
-    if a is b:
-        return True
-    return a.shape == b.shape and torch.equal(a.detach().cpu(), b.detach().cpu())
+def _fits(state: StateDict, parts: list[torch.nn.Module]) -> bool:
+    """Whether a copy has the values that live in the modules."""
+    stored = state["params"]
+    own = owned_parameters(parts)
+    return not any(differ(value, stored[name]) for name, value in own.items() if name in stored)
+
+
+def _replaced(kept: _Kept, live: StateDict) -> bool:
+    """Whether values were loaded or set, for this model, in the store that was kept.
+
+    The store remembers what it held until it is cleared. Where another model was kept since, what
+    it holds now is that one's.
+    """
+    known = pyro.get_param_store()._param_to_name
+    changed = [
+        value
+        for name, value in live["params"].items()
+        if name in kept.tensors
+        and (before := kept.tensors[name]()) is not None
+        and before is not value
+        and before in known
+    ]
+    claimed = {
+        id(tensor())
+        for other in _kept.values()
+        if other is not kept
+        for tensor in other.tensors.values()
+    }
+    return bool(changed) and not any(id(value) in claimed for value in changed)
 
 
 def _copy(state: StateDict) -> StateDict:

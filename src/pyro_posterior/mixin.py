@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import numbers
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, overload
 
 import numpy as np
@@ -212,8 +212,9 @@ def obs_plate_of(module: Any) -> str | None:
         declared = getattr(owner, "list_obs_plate_vars", None)
         if callable(declared):
             declared = declared()
-        if declared:
-            return str(declared["name"])
+        name = declared.get("name") if isinstance(declared, Mapping) else None
+        if name:  # scvi-tools' own default names none
+            return str(name)
     return None
 
 

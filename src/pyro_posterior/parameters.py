@@ -1,17 +1,21 @@
-"""Parameters and modes of the modules for the time of one call: own values, device, eval mode."""
+"""Pyro's parameter store for the time of one call: which values model and guide find there."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import pyro
 import torch
+from pyro.infer.autoguide.effect import AutoMessenger
 from pyro.nn import PyroModule
 from pyro.params.param_store import param_with_module_name
 
+from pyro_posterior.contracts import Minibatch
 from pyro_posterior.errors import RequestError
+from pyro_posterior.ownership import differ, others, was_optimised
 from pyro_posterior.warn import warn
 
 logger = logging.getLogger(__name__)
@@ -19,45 +23,74 @@ logger = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def own_parameters(modules: list[torch.nn.Module], device: torch.device) -> Iterator[None]:
-    """Pyro's parameter store for one call, in which a module's own parameters win.
+    """Pyro's parameter store for one call: what these modules would find in it, were they alone.
 
     Pyro keeps the parameters of all models of a process in one dict by name, and a `PyroModule`
-    takes what it finds there: a model fitted or loaded later under the same names would lend this
-    one its parameters. Here, names that belong to ``modules`` are taken from the modules; the rest
-    (``pyro.param`` statements) from the store, moved to ``device``. The caller's store is put back.
+    takes what it finds there. Here it finds what was loaded or set for it, and not what another
+    model left there (see `pyro_posterior.ownership`); the rest (``pyro.param`` statements) is in the
+    store alone. All is on ``device``. Store and modules have their own parameters again on leaving.
     """
     store = pyro.get_param_store()
-    state = store.get_state()
-    foreign = [
-        name
-        for name, own in _own_unconstrained(modules)
-        if name in state["params"] and state["params"][name] is not own
-    ]
+    before = store._params, store._param_to_name, store._constraints
+    lived = [(part, dict(part._parameters)) for part in _pyro_parts(modules)]
+    left_out = _left_out(modules)
+    store._params = {
+        name: value if value.device == device else value.detach().to(device).requires_grad_()
+        for name, value in before[0].items()
+        if name not in left_out
+    }
+    store._constraints = {n: value for n, value in before[2].items() if n in store._params}
+    store._param_to_name = {value: name for name, value in store._params.items()}
+    try:
+        yield
+    finally:
+        store._params, store._param_to_name, store._constraints = before
+        for part, parameters in lived:
+            for name, value in parameters.items():
+                if part._parameters.get(name) is not value:
+                    part._parameters[name] = value
+
+
+def _left_out(modules: list[torch.nn.Module]) -> set[str]:
+    """Names for which the module's own parameter is used, whatever Pyro's store holds."""
+    own: dict[str, torch.Tensor] = {}
+    plain: set[str] = set()  # Pyro never takes a plain nn.Parameter from the store
+    shared: set[str] = set()  # two of these modules have other parameters of one name
+    for name, value, constrained in _named_parameters(modules):
+        if own.setdefault(name, value) is not value:
+            shared.add(name)
+        if not constrained:
+            plain.add(name)
+    found = plain | shared
+    foreign = others(own, modules)
     if foreign:
         logger.info(
             "%d parameters of this guide and model are also in pyro's parameter store with other "
             "values (of another model?), for example %r: the module's own are used",
             len(foreign),
-            foreign[0],
+            min(foreign),
         )
-    params = {
-        name: value if value.device == device else value.detach().to(device).requires_grad_()
-        for name, value in state["params"].items()
-        if name not in foreign
-    }
-    kept = {name: value for name, value in state["constraints"].items() if name in params}
-    with store.scope({"params": params, "constraints": kept}):
-        yield
+    stored = pyro.get_param_store()._params
+    if ignored := [n for n in sorted(plain - foreign) if n in stored and differ(stored[n], own[n])]:
+        warn(
+            f"pyro's parameter store holds another value of {ignored[0]!r} than the module itself "
+            f"({len(ignored)} such parameters), loaded or set there: Pyro takes only PyroParam "
+            "parameters from its store, so the module's own is used; load the module's state_dict "
+            "instead"
+        )
+    return found | foreign
 
 
-def _own_unconstrained(modules: list[torch.nn.Module]) -> Iterator[tuple[str, torch.Tensor]]:
-    """Parameters that a `PyroModule` takes from the store, by their names there."""
+def _named_parameters(
+    modules: list[torch.nn.Module],
+) -> Iterator[tuple[str, torch.Tensor, bool]]:
+    """Parameters of `PyroModule`s, unconstrained: name in the store, value, whether a `PyroParam`."""
     for part in _pyro_parts(modules):
         for name in part._pyro_params:
-            yield _store_name(part, name), getattr(part, f"{name}_unconstrained")
+            yield _store_name(part, name), getattr(part, f"{name}_unconstrained"), True
         for name, value in part._parameters.items():
             if value is not None and not name.endswith("_unconstrained"):
-                yield _store_name(part, name), value
+                yield _store_name(part, name), value, False
 
 
 def owned_parameters(modules: list[torch.nn.Module]) -> dict[str, torch.Tensor]:
@@ -66,7 +99,7 @@ def owned_parameters(modules: list[torch.nn.Module]) -> dict[str, torch.Tensor]:
     What else a guide finds in the store comes from bare ``pyro.param`` statements and lives
     nowhere but there.
     """
-    owned = dict(_own_unconstrained(modules))
+    owned = {name: value for name, value, _ in _named_parameters(modules)}
     for part in _pyro_parts(modules):
         for child_name, child in part._modules.items():
             if child is None or isinstance(child, PyroModule):
@@ -93,6 +126,32 @@ def _store_name(part: PyroModule, name: str) -> str:
 def stored_names() -> set[str]:
     """Names in Pyro's parameter store."""
     return set(pyro.get_param_store().get_state()["params"])
+
+
+def set_up_guide(guide: Any, first: Minibatch, seed: int) -> None:
+    """Let an autoguide that was never run make its parameters, the random ones from the seed.
+
+    Those that were loaded into Pyro's store, or that another guide left there, it finds there; what
+    it makes anew is said to be no fitted value.
+    """
+    messenger = isinstance(guide, AutoMessenger) and not list(guide.parameters())
+    if not messenger and getattr(guide, "prototype_trace", True) is not None:
+        return
+    before = dict(pyro.get_param_store()._params)
+    torch.manual_seed(seed % 2**63)
+    with torch.no_grad():
+        guide(*first.args, **first.kwargs)
+    names = [name for name, _, _ in _named_parameters([guide])]
+    if not names or not set(names) <= before.keys():
+        warn(
+            "the guide has never been run: it is set up on the first minibatch and its parameters "
+            "are the initial ones, not fitted ones"
+        )
+    elif any(was_optimised(before[name]) for name in names):
+        warn(
+            "the guide has never been run: its parameters are those that another guide of the same "
+            "names has left in pyro's parameter store"
+        )
 
 
 def check_fitted(before: set[str], modules: list[torch.nn.Module], *, trained: bool) -> None:
