@@ -21,15 +21,17 @@ DEMO_FOLDER ?= demo-output
 TEST_WORKERS ?= auto
 TEST_ARGS ?=
 BENCH_ARGS ?=
+FUZZ_FIRST ?= 1000
+FUZZ_MODELS ?= 3000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test wheel lint format format-check types docs check bench clean
+.PHONY: help demo test wheel lint format format-check types docs check bench fuzz clean
 
 help:
 	@echo "make demo          fit a model to real counts, draw its posterior, write a report"
 	@echo "make test          run all tests"
 	@echo "make check         tests, linter, formatter check, type checker, documentation, wheel"
-	@echo "make lint format format-check types docs wheel bench clean"
+	@echo "make lint format format-check types docs wheel bench fuzz clean"
 
 # Torch comes first and by itself, so that TORCH may name a file, a version or another index.
 # pip 25.1 is the first that reads dependency groups.
@@ -90,6 +92,9 @@ check: test lint format-check types docs wheel
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/import_time.py
 	$(BIN)/python benchmarks/side_by_side.py $(BENCH_ARGS)
+
+fuzz: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore tests/fuzz $(FUZZ_FIRST) $(FUZZ_MODELS)
 
 clean:
 	rm -rf $(VENV) demo-output docs/_build build dist .pytest_cache .mypy_cache .ruff_cache

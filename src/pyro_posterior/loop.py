@@ -9,6 +9,7 @@ import torch
 
 from pyro_posterior.contracts import Block, Minibatch, Part, Site
 from pyro_posterior.joint import JointSampler
+from pyro_posterior.sliced.failures import saying_lack_of_memory
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,11 @@ class LoopProgram:
 
         def draw(draws: range) -> Block:
             rows: list[Block] = []
-            for number in draws:  # a model may write the next draw to the same memory
-                values = self.sampler.values(minibatch, number, names)
-                rows.append({name: value.clone() for name, value in values.items()})
-            return {name: torch.stack([row[name] for row in rows]) for name in names}
+            with saying_lack_of_memory("running"):
+                for number in draws:  # a model may write the next draw to the same memory
+                    values = self.sampler.values(minibatch, number, names)
+                    rows.append({name: value.clone() for name, value in values.items()})
+                return {name: torch.stack([row[name] for row in rows]) for name in names}
 
         return [Part(tuple(sites), 1, draw, self.tier)]
 

@@ -210,12 +210,26 @@ class _Runner:
 def _out_of_place(op: Op) -> Callable[..., Any] | None:
     """The same operation without writing in place: more of those have a batching rule."""
     name = str(op.func._schema.name).split("::")[1]
-    if len(op.writes) != 1 or not name.endswith("_") or name in {"copy_", "fill_", "zero_"}:
+    if len(op.writes) != 1:
+        return None
+    if "out" in op.kwargs:
+        return _without_out(op.func)
+    if not name.endswith("_") or name in {"copy_", "fill_", "zero_"}:
         return None
     if name == "index_put_" and len(op.args[1]) == 1:
         return _masked_put if not isinstance(op.args[1][0], type(None)) else None
     packet = getattr(aten, name[:-1], None)
     return getattr(packet, op.func._overloadname, None) if packet is not None else None
+
+
+def _without_out(func: Any) -> Callable[..., Any] | None:
+    """The overload that makes the memory which this one is given as ``out=``."""
+    wanted = [(a.name, str(a.type)) for a in func._schema.arguments if a.name != "out"]
+    for name in func._overloadpacket.overloads():
+        other = getattr(func._overloadpacket, name)
+        if [(a.name, str(a.type)) for a in other._schema.arguments] == wanted:
+            return lambda *args, out=None, **kwargs: other(*args, **kwargs)
+    return None
 
 
 def _masked_put(

@@ -21,6 +21,21 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
+def saying_lack_of_memory(doing: str) -> Iterator[None]:
+    """Raise `MemoryRanOutError` where memory runs out inside; other errors stay as they are."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, MemoryRanOutError) or not out_of_memory(error):
+            raise
+        first = str(error).split("\n")[0]
+        raise MemoryRanOutError(
+            f"memory ran out while {doing} the model: {first}; use smaller minibatches "
+            "(batch_size) or fewer sites (return_sites)"
+        ) from error
+
+
+@contextlib.contextmanager
 def as_reason(doing: str) -> Iterator[None]:
     """Any exception inside becomes a `CannotSliceError` that says what was being done.
 
@@ -32,7 +47,8 @@ def as_reason(doing: str) -> Iterator[None]:
         Where memory has run out, since the loop would not have more of it.
     """
     try:
-        yield
+        with saying_lack_of_memory(doing):
+            yield
     except CannotSliceError as error:  # Pyro adds the shapes of all sites to the message
         if "\n" in str(error):
             raise CannotSliceError(str(error).split("\n")[0]) from error
@@ -41,9 +57,4 @@ def as_reason(doing: str) -> Iterator[None]:
         raise
     except Exception as error:
         first = (str(error) or type(error).__name__).split("\n")[0]
-        if out_of_memory(error):
-            raise MemoryRanOutError(
-                f"memory ran out while {doing} the model: {first}; use smaller minibatches "
-                "(batch_size) or fewer sites (return_sites)"
-            ) from error
         raise CannotSliceError(f"{doing} the model failed: {first}") from error

@@ -52,7 +52,7 @@ class _Recorder(KeyedDraws):
             if tape.seen_functions:  # ``torch.Tensor([x])`` reads x without being one
                 tape.literals.add(tape.uid(args[0]))
             return out
-        targets = written(func, args)
+        targets = written(func, args, kwargs)
         for target in targets:
             if tape.storage[tape.uid(target)] not in tape.made:
                 raise tape.refuse(

@@ -177,7 +177,7 @@ class Tape:
         refs = [Ref(self.uid(x)) if isinstance(x, torch.Tensor) else x for x in flat]
         ref_args, ref_kwargs = tree_unflatten(refs, spec)
         ins = tuple(x.uid for x in refs if isinstance(x, Ref))
-        writes = tuple(self.uid(x) for x in written(func, args))
+        writes = tuple(self.uid(x) for x in written(func, args, kwargs))
         flat_out, out_spec = tree_flatten(out)
         by_address = {_address(x): x for x in flat if isinstance(x, torch.Tensor)}
         outs: list[int | None] = []
@@ -242,18 +242,17 @@ def _span(tensor: torch.Tensor) -> tuple[int, int]:
     return held.data_ptr(), held.data_ptr() + held.nbytes()
 
 
-def written(func: Any, args: tuple[Any, ...]) -> list[torch.Tensor]:
-    """Arguments that an operation writes in place."""
+def written(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.Tensor]:
+    """Arguments that an operation writes in place, ``out=`` among them."""
     schema = getattr(func, "_schema", None)
     if schema is None:
         return list(getattr(func, "writes", lambda args: [])(args))
-    return [
-        value
-        for value, argument in zip(args, schema.arguments, strict=False)
-        if isinstance(value, torch.Tensor)
-        and argument.alias_info is not None
-        and argument.alias_info.is_write
-    ]
+    found = []
+    for position, argument in enumerate(schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            given = args[position] if position < len(args) else kwargs.get(argument.name)
+            found += [x for x in tree_flatten(given)[0] if isinstance(x, torch.Tensor)]
+    return found
 
 
 def _shape_depends_on_values(func: Any, args: tuple[Any, ...]) -> bool:
