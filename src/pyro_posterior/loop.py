@@ -9,7 +9,7 @@ import torch
 
 from pyro_posterior.contracts import Block, Minibatch, Part, Site
 from pyro_posterior.joint import JointSampler
-from pyro_posterior.sliced.failures import saying_lack_of_memory
+from pyro_posterior.sliced.failures import worded
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class LoopProgram:
 
         def draw(draws: range) -> Block:
             rows: list[Block] = []
-            with saying_lack_of_memory("running"):
+            with worded("running"):
                 for number in draws:  # a model may write the next draw to the same memory
                     values = self.sampler.values(minibatch, number, names)
                     rows.append({name: value.clone() for name, value in values.items()})

@@ -13,7 +13,7 @@ from pyro_posterior.contracts import Engine, Minibatch, Program, Site
 from pyro_posterior.errors import CannotSliceError
 from pyro_posterior.joint import JointSampler
 from pyro_posterior.loop import LoopProgram
-from pyro_posterior.sliced.failures import saying_lack_of_memory
+from pyro_posterior.sliced.failures import worded
 from pyro_posterior.sliced.program import build_sliced
 from pyro_posterior.sliced.record import record_first
 from pyro_posterior.sliced.tape import Record
@@ -38,7 +38,7 @@ def look_first(engine: Engine, sampler: JointSampler, first: Minibatch) -> First
             return FirstLook(*traces, record)
         except Exception as reason:  # the model's own errors come again below, as they are
             logger.debug("the first run is not recorded: %s", reason)
-    with saying_lack_of_memory("running"):
+    with worded("running"):
         return FirstLook(*sampler.traces(first, 0), None)
 
 

@@ -7,8 +7,9 @@ second tape is the slice itself, for one draw.
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from pyro_posterior.errors import CannotSliceError
 from pyro_posterior.keyed.keys import Where
 from pyro_posterior.keyed.modes import PlainMode
 from pyro_posterior.keyed.rules import draw_many, draw_one
+from pyro_posterior.sliced.masks import by_positions, is_mask
 from pyro_posterior.sliced.slicing import DRAW, Slice
 from pyro_posterior.sliced.tape import Op, Ref, Tape
 
@@ -58,7 +60,9 @@ class Batched:
     chunk: int | None
 
 
-class _Taping(PlainMode):
+class Taping(PlainMode):
+    """Notes on a tape, at one level, what runs inside."""
+
     def __init__(self, tape: Tape, level: int) -> None:
         super().__init__()
         self._tape, self._level = tape, level
@@ -138,7 +142,7 @@ class _Runner:
         level = self.cut.level_of(op)
         if level == 0:
             return op.func(*self.plain(op.args), **self.plain(op.kwargs))
-        taping = _Taping(self.tape, level)
+        taping = Taping(self.tape, level)
         if op.key is not None:
             return self._random(op, level, taping)
         if not level & DRAW or self.chunk is None:
@@ -148,7 +152,7 @@ class _Runner:
             return self._creation(op, taping)
         return self._vmapped(op, taping)
 
-    def _random(self, op: Op, level: int, taping: _Taping) -> Any:
+    def _random(self, op: Op, level: int, taping: Taping) -> Any:
         random = RandomOp(op.func, op.key, self.chunk)
         args = op.args
         kwargs = {name: value for name, value in op.kwargs.items() if name != "generator"}
@@ -169,7 +173,7 @@ class _Runner:
             return value
         return value.expand(self.size, *value.shape)
 
-    def _creation(self, op: Op, taping: _Taping) -> Any:
+    def _creation(self, op: Op, taping: Taping) -> Any:
         """Makes memory that draws are written to later: make it with the draw axis."""
         with taping:
             if op.func is aten.empty.memory_format:
@@ -182,8 +186,18 @@ class _Runner:
                 out,
             )
 
-    def _vmapped(self, op: Op, taping: _Taping) -> Any:
-        flat, spec = tree_flatten((op.args, op.kwargs))
+    def _positions(self, index: Any) -> list[torch.Tensor] | None:
+        """Where an index is true, if it is a mask that no draw enters."""
+        mask = self.value(index.uid) if isinstance(index, Ref) else index
+        if not is_mask(mask) or (isinstance(index, Ref) and self.batched(index.uid)):
+            return None
+        level = self.cut.level(index.uid) if isinstance(index, Ref) else 0
+        with Taping(self.tape, level) if level else contextlib.nullcontext():
+            return list(mask.nonzero().unbind(1))
+
+    def _vmapped(self, op: Op, taping: Taping) -> Any:
+        args = by_positions(op.func, op.args, self._positions) or op.args
+        flat, spec = tree_flatten((args, op.kwargs))
         over = [i for i, x in enumerate(flat) if isinstance(x, Ref) and self.batched(x.uid)]
         fixed = [self.value(x.uid) if isinstance(x, Ref) else x for x in flat]
         functional = _out_of_place(op)
@@ -197,14 +211,25 @@ class _Runner:
             return func(*args, **kwargs)
 
         renames = torch.Tag.inplace_view in op.func.tags
-        with taping, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an operation without a batching rule, which is slower
+        with taping, _slow_ones_allowed():
             out = torch.vmap(call)(*(fixed[i] for i in over))
             if functional is not None and not renames:
                 self.value(op.writes[0]).copy_(out)
         if op.writes and not renames:
             return self.value(op.writes[0])
         return out
+
+
+@contextlib.contextmanager
+def _slow_ones_allowed() -> Iterator[None]:
+    """No words about operations that have no batching rule and run draw by draw inside ``vmap``."""
+    torch._C._functorch._set_vmap_fallback_warning_enabled(False)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch._C._functorch._set_vmap_fallback_warning_enabled(True)
 
 
 def _out_of_place(op: Op) -> Callable[..., Any] | None:

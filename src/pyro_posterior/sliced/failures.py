@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
-from pyro_posterior.errors import CannotSliceError, MemoryRanOutError
+from pyro_posterior.errors import CannotSliceError, MemoryRanOutError, RequestError
 
 #: What torch's allocator for CPUs says, which has no exception of its own.
 _CPU_WORDS = ("can't allocate memory", "not enough memory", "Cannot allocate memory")
@@ -21,14 +21,27 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def saying_lack_of_memory(doing: str) -> Iterator[None]:
-    """Raise `MemoryRanOutError` where memory runs out inside; other errors stay as they are."""
+def worded(doing: str) -> Iterator[None]:
+    """Say in words what torch's errors leave open; the model's own errors stay as they are.
+
+    Raises
+    ------
+    MemoryRanOutError
+        Memory ran out inside.
+    RequestError
+        The model uses an operator that no dispatch mode can look into.
+    """
     try:
         yield
     except Exception as error:
+        first = str(error).split("\n")[0]
+        if isinstance(error, NotImplementedError) and "HigherOrderOperator" in first:
+            raise RequestError(
+                f"the model uses torch.cond or a like operator, whose draws cannot be keyed ({first}): "
+                "write torch.where, or an if statement"
+            ) from error
         if isinstance(error, MemoryRanOutError) or not out_of_memory(error):
             raise
-        first = str(error).split("\n")[0]
         raise MemoryRanOutError(
             f"memory ran out while {doing} the model: {first}; use smaller minibatches "
             "(batch_size) or fewer sites (return_sites)"
@@ -47,7 +60,7 @@ def as_reason(doing: str) -> Iterator[None]:
         Where memory has run out, since the loop would not have more of it.
     """
     try:
-        with saying_lack_of_memory(doing):
+        with worded(doing):
             yield
     except CannotSliceError as error:  # Pyro adds the shapes of all sites to the message
         if "\n" in str(error):

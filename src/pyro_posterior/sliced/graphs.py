@@ -58,9 +58,9 @@ def build_graphs(batched: Batched) -> Graphs:
     exact = batched.chunk is None
     carried = [*wanted[BATCH], *wanted[DRAW]]
     return Graphs(
-        prologue=_emit(tape, prologue, tape.inputs, wanted[BATCH], takes_where=False, exact=exact),
-        globals=_emit(tape, glob, [], wanted[DRAW], takes_where=True, exact=exact),
-        body=_emit(tape, body, carried, body_out, takes_where=True, exact=exact),
+        prologue=emit(tape, prologue, tape.inputs, wanted[BATCH], takes_where=False, exact=exact),
+        globals=emit(tape, glob, [], wanted[DRAW], takes_where=True, exact=exact),
+        body=emit(tape, body, carried, body_out, takes_where=True, exact=exact),
         sources=sources,
         constants=[tape.leaves[uid].detach() for uid in wanted[0]],
         counts={"prologue": len(prologue), "globals": len(glob), "body": len(body)},
@@ -88,14 +88,16 @@ def _reads(ops: list[Op]) -> list[int]:
     return [uid for op in ops for uid in op.ins]
 
 
-def _emit(
+def emit(
     tape: Tape,
     ops: list[Op],
     inputs: list[int],
     outputs: list[int],
     takes_where: bool,
     exact: bool,
+    rewrite: bool = True,
 ) -> fx.GraphModule:
+    """A graph of operations of one level, simplified unless it runs once per minibatch only."""
     graph, root = fx.Graph(), torch.nn.Module()
     where = graph.placeholder("where") if takes_where else None
     nodes: dict[int, fx.Node] = {}
@@ -130,6 +132,6 @@ def _emit(
                 if made_uid is not None:
                     know(made_uid, graph.call_function(operator.getitem, (made, position)))
     graph.output(tuple(node(uid) for uid in outputs))
-    if takes_where:
+    if takes_where and rewrite:
         simplify(graph, exact=exact)
     return fx.GraphModule(root, graph)

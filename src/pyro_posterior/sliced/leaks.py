@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,6 +15,7 @@ from torch.utils._pytree import tree_flatten
 
 from pyro_posterior.errors import CannotSliceError
 from pyro_posterior.sliced.lines import calling_line
+from pyro_posterior.sliced.masks import picked_by_numbers
 from pyro_posterior.sliced.signature import content_of
 from pyro_posterior.sliced.tape import Leak, Op, Tape
 
@@ -91,6 +93,13 @@ class LeakWatch(TorchFunctionMode):
             return made.to(**wanted) if wanted else made
         elif func is torch.nn.functional.one_hot:
             return _one_hot(*args, **kwargs)
+        elif func is torch.bincount and (made := _bincount(*args, **kwargs)) is not None:
+            return made
+        elif name == "masked_select" and len(args) == 2 and not kwargs:
+            return operator.getitem(*torch.broadcast_tensors(*args))
+        elif name == "__getitem__" and (picked := picked_by_numbers(*args)) is not None:
+            self._tape.copied.append((len(self._tape.ops), picked, args[0]))
+            return picked
         before = len(self._tape.ops)
         self._tape.seen_functions += 1
         try:
@@ -143,6 +152,22 @@ def _one_hot(tensor: torch.Tensor, num_classes: int = -1) -> torch.Tensor:
         return torch.nn.functional.one_hot(tensor, num_classes)
     zeros = torch.zeros((*tensor.shape, num_classes), dtype=torch.long, device=tensor.device)
     return zeros.scatter(-1, tensor.unsqueeze(-1), 1)
+
+
+def _bincount(
+    values: torch.Tensor, weights: torch.Tensor | None = None, minlength: int = 0
+) -> torch.Tensor | None:
+    """As torch's where no value reaches ``minlength``, which ``scatter_add`` checks; else None."""
+    with _disable_current_modes():
+        fits = bool((values < minlength).all())
+    if not fits:
+        return None
+    if weights is None:
+        weights = torch.ones(values.shape, dtype=torch.long, device=values.device)
+    elif weights.dtype != torch.float32:
+        weights = weights.double()
+    zeros = torch.zeros(minlength, dtype=weights.dtype, device=values.device)
+    return zeros.scatter_add(0, values.long(), weights)
 
 
 @contextlib.contextmanager

@@ -211,6 +211,7 @@ def _record(
             guide_trace, trace = sampler.run(minibatch)
     if tape.refused:
         raise CannotSliceError(tape.refused)
+    tape.check_copies()
     if names is None:
         names = tuple(name for name, node in trace.nodes.items() if node["type"] == "sample")
     values = {name: torch.as_tensor(trace.nodes[name]["value"]) for name in names}

@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from pyro_posterior.contracts import Minibatch
 from pyro_posterior.errors import CannotSliceError
 from pyro_posterior.keyed.keys import Key
 from pyro_posterior.sliced.lines import calling_line
+from pyro_posterior.sliced.masks import masks_of
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Tape:
     versions: dict[int, int] = field(default_factory=dict)  # of leaves, when first seen
     nbytes: dict[int, int] = field(default_factory=dict)
     own: bool = False  # a constant lies in an argument's memory: good for this minibatch only
+    copied: list[tuple[int, torch.Tensor, torch.Tensor]] = field(default_factory=list)
     refused: str = ""  # why this run cannot be recorded; a model may swallow the exception
     _known: dict[int, tuple[Any, int]] = field(default_factory=dict)
     _addresses: dict[int, int] = field(default_factory=dict)
@@ -199,14 +202,45 @@ class Tape:
             if source is None:
                 by_address[_address(value)] = value
         read = None
-        if any(not isinstance(x, torch.Tensor) and x is not None for x in flat_out):
+        if func in _LOOKS_AT_FORM:
+            pass
+        elif any(not isinstance(x, torch.Tensor) and x is not None for x in flat_out):
             read = tuple(x for x in flat_out if x is not None and not isinstance(x, torch.Tensor))
-        elif _shape_depends_on_values(func, args):
+        elif masks := masks_of(func, args):
+            for mask in masks:
+                self._count_true(mask)
+        elif _shape_depends_on_values(func):
             read = tuple(tuple(x.shape) for x in flat_out)
         op = Op(func, ref_args, ref_kwargs, ins, tuple(outs), out_spec, writes, key, read)
         op.level = level
         self.ops.append(op)
         return op
+
+    def check_copies(self) -> None:
+        """Raise where a copy that stands for a view, or what it was copied from, is written later.
+
+        Raises
+        ------
+        CannotSliceError
+            The other of the two would have changed too.
+        """
+        for position, copy, source in self.copied:
+            homes = {self.storage[self.uid(copy)], self.storage[self.uid(source)]}
+            for op in self.ops[position:]:
+                if any(self.storage[uid] in homes for uid in op.writes):
+                    raise CannotSliceError(
+                        f"{op.func} changes in place what was picked with a number in a tensor"
+                    )
+        self.copied.clear()
+
+    def _count_true(self, mask: torch.Tensor) -> None:
+        """Note that the number of true values of a mask is of consequence."""
+        with _disable_current_modes():
+            shape = tuple(mask.nonzero().shape)
+        uid, where = self.uid(mask), torch.ops.aten.nonzero.default
+        op = Op(where, (Ref(uid),), {}, (uid,), (None,), tree_flatten(0)[1], (), None, (shape,))
+        op.line = calling_line()
+        self.ops.append(op)
 
 
 @dataclass
@@ -239,7 +273,10 @@ def _address(tensor: torch.Tensor) -> int:
 
 def _span(tensor: torch.Tensor) -> tuple[int, int]:
     held = tensor.untyped_storage()
-    return held.data_ptr(), held.data_ptr() + held.nbytes()
+    try:
+        return held.data_ptr(), held.data_ptr() + held.nbytes()
+    except RuntimeError:  # zeros that nobody has made yet, as derivatives are before the first
+        return 0, 0
 
 
 def written(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.Tensor]:
@@ -255,9 +292,15 @@ def written(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[to
     return found
 
 
-def _shape_depends_on_values(func: Any, args: tuple[Any, ...]) -> bool:
-    if torch.Tag.dynamic_output_shape not in getattr(func, "tags", ()):
-        return False
+_LOOKS_AT_FORM = {
+    torch.ops.aten._has_same_storage_numel.default,
+    torch.ops.aten.is_same_size.default,
+}
+_SHAPED_BY_VALUES = {torch.ops.aten._pack_padded_sequence.default}
+
+
+def _shape_depends_on_values(func: Any) -> bool:
     if func is torch.ops.aten.index.Tensor:
-        return any(i is not None and i.dtype in (torch.bool, torch.uint8) for i in args[1])
-    return True
+        return False  # no mask among the indices
+    tagged = torch.Tag.dynamic_output_shape in getattr(func, "tags", ())
+    return tagged or func in _SHAPED_BY_VALUES
