@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from both_engines import outcome
+from pyro.infer.autoguide import AutoDelta
 from random_models import case
 
 from pyro_posterior.sliced.compiled import Compiled
@@ -40,6 +41,7 @@ def test_a_fault_of_a_thousandth_in_one_draw_is_found(monkeypatch: pytest.Monkey
         return block
 
     cases = (case(number) for number in range(400))
+    cases = (one for one in cases if not isinstance(one.guide, AutoDelta))  # its sites are fixed
     held = [one for one in cases if one.num_samples == 40 and one.z0 != "count"][:5]
     monkeypatch.setattr("pyro_posterior.sliced.sizes.cache_bytes", lambda: 1)  # chunks of eight
     monkeypatch.setattr(Compiled, "run", faulty)
