@@ -25,6 +25,7 @@ from pyro_posterior.sliced.slicing import DRAW, Slice
 from pyro_posterior.sliced.tape import Op, Ref, Tape
 
 aten = torch.ops.aten
+functorch: Any = torch._C._functorch
 
 
 class RandomOp:
@@ -223,13 +224,13 @@ class _Runner:
 @contextlib.contextmanager
 def _slow_ones_allowed() -> Iterator[None]:
     """No words about operations that have no batching rule and run draw by draw inside ``vmap``."""
-    torch._C._functorch._set_vmap_fallback_warning_enabled(False)
+    functorch._set_vmap_fallback_warning_enabled(False)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        torch._C._functorch._set_vmap_fallback_warning_enabled(True)
+        functorch._set_vmap_fallback_warning_enabled(True)
 
 
 def _out_of_place(op: Op) -> Callable[..., Any] | None:

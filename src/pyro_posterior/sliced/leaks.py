@@ -93,8 +93,8 @@ class LeakWatch(TorchFunctionMode):
             return made.to(**wanted) if wanted else made
         elif func is torch.nn.functional.one_hot:
             return _one_hot(*args, **kwargs)
-        elif func is torch.bincount and (made := _bincount(*args, **kwargs)) is not None:
-            return made
+        elif func is torch.bincount and (counted := _bincount(*args, **kwargs)) is not None:
+            return counted
         elif name == "masked_select" and len(args) == 2 and not kwargs:
             return operator.getitem(*torch.broadcast_tensors(*args))
         elif name == "__getitem__" and (picked := picked_by_numbers(*args)) is not None:
