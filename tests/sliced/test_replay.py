@@ -92,13 +92,13 @@ def test_two_threads_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
         (batch.index, start, part)
         for batch in reversed(batches())
         for part in prog.parts(batch, SITES)
-        for start in range(32, -8, -8)
+        for start in reversed(range(0, 40, part.chunk))
     ]
     with ThreadPoolExecutor(2) as pool:
-        found = list(pool.map(lambda job: job[2].draw(range(job[1], job[1] + 8)), jobs))
-    for (index, start, _), block in zip(jobs, found, strict=True):
+        found = list(pool.map(lambda job: job[2].draw(range(job[1], job[1] + job[2].chunk)), jobs))
+    for (index, start, part), block in zip(jobs, found, strict=True):
         for name, values in block.items():
-            assert torch.equal(values, expected[index][name][start : start + 8])
+            assert torch.equal(values, expected[index][name][start : start + part.chunk])
 
 
 def test_globals_are_the_same_behind_all_minibatches() -> None:
