@@ -38,4 +38,7 @@ def test_inspect_lists_the_sites_of_an_unfinished_store(store, capsys, tmp_path)
     assert main(["inspect", str(copy)]) == 0
     printed = capsys.readouterr().out
     assert re.search(r"unfinished: \d+ of \d+ segments are complete", printed)
+    assert f"missing segments: {mark.stem}\n" in printed
     assert re.search(r"z +latent +local +\(40,\)", printed)
+    assert main(["inspect", str(copy), "--shards", "1"]) == 0
+    assert f"missing segments: {mark.stem} (shard 0/1)\n" in capsys.readouterr().out

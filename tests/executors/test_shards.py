@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pyro_posterior.contracts import Segment
 from pyro_posterior.errors import RequestError
-from pyro_posterior.executors.shards import resolve_shard, shard_of, share
+from pyro_posterior.executors.shards import resolve_shard, share, shares_in_words
 from store_helpers import assert_same_bytes, run
 from toy_models import ConjugateNormal, assert_same
 
@@ -22,8 +22,12 @@ def test_every_segment_is_in_one_share_and_shares_are_runs_of_neighbours(segment
     assert list(itertools.chain(*shares)) == made
     sizes = [len(part) for part in shares]
     assert max(sizes) - min(sizes) <= 1
-    for index, part in enumerate(shares):
-        assert all(shard_of(segment.number, made, count) == index for segment in part)
+
+
+def test_missing_segments_are_told_with_their_shares():
+    assert shares_in_words([0, 3, 4, 5, 9], range(10), None) == "0, 3-5, 9"
+    assert shares_in_words([0, 3, 4, 5, 9], range(10), 2) == "0, 3-4 (shard 0/2); 5, 9 (shard 1/2)"
+    assert shares_in_words([], range(10), 3) == ""
 
 
 @pytest.mark.parametrize(

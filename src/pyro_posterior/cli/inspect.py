@@ -19,7 +19,7 @@ def inspect(options: argparse.Namespace) -> None:
     """List the sites of a model or of a store, without sampling."""
     where = Path(options.target).expanduser()
     if (where / "zarr.json").is_file():
-        head, listed = _of_store(where)
+        head, listed = _of_store(where, options.shards)
     else:
         head, listed = _of_model(options)
     if options.json:
@@ -29,12 +29,19 @@ def inspect(options: argparse.Namespace) -> None:
     print("\n".join([*head, *_aligned([("site", "kind", "scope", "shape", "dtype"), *rows])]))
 
 
-def _of_store(where: Path) -> tuple[list[str], list[tuple[Site, tuple[int, ...]]]]:
+def _of_store(
+    where: Path, shards: int | None
+) -> tuple[list[str], list[tuple[Site, tuple[int, ...]]]]:
+    from pyro_posterior.executors.shards import shares_in_words
     from pyro_posterior.stores.read import read_progress
 
     progress = read_progress(where)
     plan = progress.header.plan
-    head = [f"unfinished: {progress}"]
+    missing = shares_in_words(progress.missing, sorted(progress.header.segments), shards)
+    head = [
+        f"unfinished: {progress}",
+        f"missing segments: {missing or 'none, but it is not closed'}",
+    ]
     if progress.finished:  # read, so that damage is noticed
         head = [printable(line) for line in repr(open_store(str(where))).split("\n")[:2]]
     return head, [(site, site.full_shape(plan.num_obs)) for site in plan.sites]
@@ -85,4 +92,10 @@ def add_inspect(commands: Any) -> None:
     add_target(parser, "a store, a saved scvi-tools model, or module:function as in run")
     parser.add_argument("--batch-size", type=int, default=UNSET, metavar="N", help="as in run")
     parser.add_argument("--obs-plate", default=UNSET, metavar="NAME", help="as in run")
+    parser.add_argument(
+        "--shards",
+        type=int,
+        metavar="N",
+        help="of how many shares (run --shard I/N) to say which has the missing segments",
+    )
     parser.add_argument("--json", action="store_true", help="as JSON")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
-from pyro_posterior.contracts import Segment
 from pyro_posterior.errors import RequestError
 
 #: Number of this share, from 0 on, and how many there are.
@@ -77,7 +77,7 @@ def _from_environment(environment: Mapping[str, str]) -> Shard:
     return resolve_shard((index, count)) or (0, 1)
 
 
-def share(segments: Sequence[Segment], shard: Shard | None) -> Sequence[Segment]:
+def share(segments: Sequence[Any], shard: Shard | None) -> Sequence[Any]:
     """The segments of one share: a run of neighbours, so that each reads its own part of the data."""
     if shard is None:
         return segments
@@ -85,12 +85,25 @@ def share(segments: Sequence[Segment], shard: Shard | None) -> Sequence[Segment]
     return segments[len(segments) * index // count : len(segments) * (index + 1) // count]
 
 
-def shard_of(number: int, segments: Sequence[Segment], count: int) -> int:
-    """Which of ``count`` shares has the segment of this number."""
-    for index in range(count):
-        if any(segment.number == number for segment in share(segments, (index, count))):
-            return index
-    raise KeyError(number)
+def shares_in_words(missing: Sequence[int], segments: Sequence[int], count: int | None) -> str:
+    """Runs of missing segments, and with a ``count`` of shares the one that each run belongs to.
+
+    ``segments`` are the numbers of all segments of the run.
+    """
+    found = []
+    for index in range(count or 1):
+        part = share(segments, None if count is None else (index, count))
+        lacking = [number for number in part if number in set(missing)]
+        if lacking:
+            owner = f" (shard {index}/{count})" if count is not None else ""
+            found.append(f"{_runs(lacking)}{owner}")
+    return "; ".join(found)
 
 
-ShardOption = tuple[int, int] | Literal["auto"] | None
+def _runs(numbers: Sequence[int]) -> str:
+    """``0, 3-7`` for neighbouring numbers."""
+    words: list[str] = []
+    for _, run in itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
+        first, *rest = [number for _, number in run]
+        words.append(f"{first}-{rest[-1]}" if rest else str(first))
+    return ", ".join(words)

@@ -89,8 +89,13 @@ class Progress:
     """How far a store is, finished or not; ``str`` says it in words."""
 
     header: Header
-    complete: int  # segments
+    missing: tuple[int, ...]  # numbers of segments
     finished: bool
+
+    @property
+    def complete(self) -> int:
+        """Number of segments that are there."""
+        return len(self.header.segments) - len(self.missing)
 
     def __str__(self) -> str:
         return f"{self.complete} of {len(self.header.segments)} segments are complete and kept"
@@ -108,9 +113,9 @@ def read_progress(path: str | Path) -> Progress:
     path = as_folder(path)
     header = read_header(path)
     if is_closed(path):
-        return Progress(header, len(header.segments), True)
-    marks = (find_mark(path, header, number) for number in header.segments)
-    return Progress(header, sum(mark is not None for mark in marks), False)
+        return Progress(header, (), True)
+    missing = (n for n in header.segments if find_mark(path, header, n) is None)
+    return Progress(header, tuple(missing), False)
 
 
 def _read_results(path: Path, header: Header, closed: Closed) -> Results:
