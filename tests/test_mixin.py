@@ -466,3 +466,28 @@ def test_modules_that_are_plain_objects(made, plates, engine):
         ).means
         assert means["mu"] == pytest.approx(7.0, abs=0.1)
         np.testing.assert_allclose(means["z"], y, atol=0.1)
+
+
+@pytest.mark.parametrize("sizes", [(6,), (4, 2), (5, 1)])
+def test_a_batch_that_its_host_changes(sizes, engine):
+    """Its `_get_fn_args_from_batch` may take keys out and add columns; a batch of one included."""
+
+    def model(index, x):
+        with pyro.plate("rows", 6, subsample=index):
+            pyro.sample("z", dist.Normal(x.sum(-1), 1e-6))
+
+    def to_args(batch):
+        batch["x"] = torch.cat([batch["x"], batch.pop("s")], -1)
+        batch["x"] *= 3.0
+        return (batch.pop("i").squeeze(),), batch
+
+    module = types.SimpleNamespace(model=model, guide=model, _get_fn_args_from_batch=to_args)
+    host = type("Host", (PyroSampleMixin,), {"module": module})()
+    rows = torch.arange(6).split(sizes)
+    batches = [{"x": torch.ones(len(i), 1), "s": torch.ones(len(i), 1), "i": i} for i in rows]
+    for _ in range(2):
+        means = host.sample_posterior(
+            input_dl=batches, num_samples=3, engine=engine, accelerator="cpu", show_progress=False
+        ).means
+        np.testing.assert_allclose(means["z"], np.full(6, 6.0), rtol=1e-4)
+    assert all(sorted(batch) == ["i", "s", "x"] for batch in batches)

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 from pyro_posterior import settings
 from pyro_posterior.batches import check_batch_size
 from pyro_posterior.contracts import Summaries
-from pyro_posterior.data.arguments import ToArgs
+from pyro_posterior.data.arguments import ToArgs, copied
 from pyro_posterior.errors import RequestError
 from pyro_posterior.kept import kept_parameters
 from pyro_posterior.labels import SPATIAL
@@ -270,7 +270,7 @@ def _keeping_rows(to_args: ToArgs) -> ToArgs:
     """``to_args``, with the observation axis put back that ``squeeze()`` takes from a batch of one."""
 
     def with_rows(batch: Any) -> tuple[Any, Any]:
-        args, kwargs = to_args(batch)
+        args, kwargs = to_args(copied(batch))  # which it may change, and is asked for twice
         leaves = [x for x in tree_flatten(batch)[0] if isinstance(x, torch.Tensor)]
         if not leaves or any(x.dim() == 0 or len(x) != 1 for x in leaves):
             return args, kwargs
