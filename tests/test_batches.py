@@ -19,8 +19,6 @@ from torch.utils.data import (
     TensorDataset,
 )
 
-from pyro_posterior.batches import open_batches, resized
-from pyro_posterior.contracts import Minibatch
 from pyro_posterior.errors import RequestError
 from toy_models import ConjugateNormal, assert_same, sample
 
@@ -276,37 +274,6 @@ def test_a_to_args_may_change_the_batch_it_gets(engine):
     np.testing.assert_allclose(found["posterior_samples"]["z"].shape, (3, 10))
     assert torch.equal(full["y"], before)
     assert sorted(full) == ["index", "y"]
-
-
-# --------------------------------------------------------------------------------------------- parts
-
-
-def test_sizes_and_last_batch_are_known_without_reading_the_data():
-    reads = []
-
-    class Rows(TensorDataset):
-        def __getitem__(self, row):
-            reads.append(row)
-            return super().__getitem__(row)
-
-    loader = DataLoader(Rows(Y, INDEX), batch_size=4)
-    batches = open_batches(loader, None, None, torch.device("cpu"))
-    sizes, last = batches.plan(lambda minibatch: 0, 4)
-    assert sizes == (4, 4, 2)
-    assert last.index == 2
-    assert torch.equal(last.args[0], Y[8:])
-    assert sorted(reads) == [8, 9]
-
-
-def test_resized_repeats_or_cuts_rows_of_tensors_that_have_them():
-    minibatch = Minibatch(3, (torch.arange(4), torch.arange(3), "text"), {"x": torch.eye(4)})
-    smaller = resized(minibatch, 4, 2)
-    assert smaller.index == 3
-    assert smaller.args[0].tolist() == [0, 1]
-    assert smaller.args[1].tolist() == [0, 1, 2]
-    assert smaller.args[2] == "text"
-    assert smaller.kwargs["x"].shape == (2, 4)
-    assert resized(minibatch, 4, 6).args[0].tolist() == [0, 1, 2, 3, 0, 1]
 
 
 @pytest.mark.parametrize(

@@ -365,7 +365,7 @@ def test_nothing_is_drawn_before_an_error(toy):
 
     with pytest.raises(RequestError):
         sample(toy.model, guide, toy.data, return_sites=["zz"], num_samples=1000)
-    assert len(runs) <= 2  # to read the sites
+    assert len(runs) <= 6  # to read the sites
 
 
 def test_a_guide_that_lacks_a_latent(toy):
@@ -374,8 +374,13 @@ def test_a_guide_that_lacks_a_latent(toy):
 
     with pytest.raises(RequestError, match="guide has no draws for 'z', latent in the model: add"):
         sample(toy.model, guide, toy.data)
-    posterior = sample(toy.model, guide, toy.data, exclude_sites=["z"], num_samples=2)
-    assert "z" not in posterior["post_sample_means"]
+    with pytest.raises(
+        RequestError, match=r"'sum' is computed from 'z', .* would come from the prior"
+    ):
+        sample(toy.model, guide, toy.data, exclude_sites=["z"])
+    for asked in ({"return_sites": ["mu", "mu_times_y"]}, {"exclude_sites": ["z", "sum"]}):
+        posterior = sample(toy.model, guide, toy.data, num_samples=2, **asked)
+        assert set(posterior["post_sample_means"]) - {"twice_mu"} == {"mu", "mu_times_y"}
 
 
 def test_a_site_whose_batch_axis_cannot_be_told():
@@ -407,12 +412,14 @@ def test_several_plates_subsample():
         with pyro.plate("rows", 10, subsample=i, dim=-2), pyro.plate("columns", 9, subsample=j):
             pyro.sample("z", dist.Normal(y, 1.0))
 
-    batches = [(torch.ones(4, 3), torch.arange(k, k + 4), torch.arange(3)) for k in (0, 4)]
+    batches = [(torch.ones(4, 3), torch.arange(k, k + 4), torch.arange(k, k + 3)) for k in (0, 4)]
     with pytest.raises(RequestError, match=r"several plates subsample .*'rows'.*obs_plate="):
         sample(model, guide, batches)
-    posterior = sample(model, guide, batches, obs_plate="rows", num_samples=2)
-    assert posterior["post_sample_means"]["z"].shape == (8, 3)
-    assert posterior.sites["z"].dims == ("rows", "columns")
+    constant = [(y, i, torch.arange(3)) for y, i, _ in batches]  # columns are all the same
+    for chosen, options in ((batches, {"obs_plate": "rows"}), (constant, {})):
+        posterior = sample(model, guide, chosen, num_samples=2, **options)
+        assert posterior["post_sample_means"]["z"].shape == (8, 3)
+        assert posterior.sites["z"].dims == ("rows", "columns")
 
 
 def test_a_guide_that_chooses_its_rows_by_itself(toy):
@@ -423,7 +430,9 @@ def test_a_guide_that_chooses_its_rows_by_itself(toy):
 
     guide = AutoNormal(model)
     guide(*toy.data)
-    with pytest.raises(RequestError, match=r"'obs' has 4 rows whatever the size.*create_plates="):
+    with pytest.raises(
+        RequestError, match=r"'obs', which picks 4 of its 10 rows at random.*create_plates="
+    ):
         sample(model, guide, toy.data, batch_size=4)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 STAGES: tuple[tuple[str, str, str], ...] = (
     ("loading minibatches", "pyro_posterior.batches", "Batches.first_two"),
     ("loading minibatches", "pyro_posterior.batches", "Batches.plan"),
-    ("reading sites", "pyro_posterior.sampling", "read_sites"),
+    ("reading sites", "pyro_posterior.job", "read"),
     ("recording", "pyro_posterior.program", "record_first"),
     ("recording", "pyro_posterior.sliced.program", "record"),
     ("slicing and batching", "pyro_posterior.sliced.program", "slice_record"),

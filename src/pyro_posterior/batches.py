@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -39,6 +39,11 @@ class Batches:
         self._digests: dict[int, str] = {}
         self._latest: Minibatch | None = None
         self.count, self.rows, self.fixed = source.count, source.rows, source.fixed
+
+    @property
+    def only_rows(self) -> bool:
+        """Whether every tensor is known to have the observations as its first axis."""
+        return self.fixed and self.rows is not None and self._to_args is None
 
     def get(self, index: int) -> Minibatch:
         """Minibatch number ``index``.
@@ -100,23 +105,6 @@ class Batches:
             raise RequestError("data holds no batches: give at least one observation")
         return found[0], found[1] if len(found) == 2 else None
 
-    def plan(
-        self, size_of: Callable[[Minibatch], int], first_size: int
-    ) -> tuple[tuple[int, ...], Minibatch]:
-        """Observations per minibatch, and the last minibatch.
-
-        ``size_of`` tells the number of observations of a minibatch; it is asked for every one
-        only where the source does not know.
-        """
-        if self.rows is not None and self.rows[0] == first_size:
-            return self.rows, self.get(len(self.rows) - 1)
-        counted, minibatch = [], None
-        for minibatch in self:
-            counted.append(size_of(minibatch))
-        if minibatch is None:
-            raise RequestError("data holds no batches: give at least one observation")
-        return tuple(counted), minibatch
-
 
 def open_batches(
     data: Any,
@@ -157,25 +145,13 @@ def check_batch_size(batch_size: Any) -> None:
         raise RequestError(f"batch_size must be at least 1, found {batch_size!r}")
 
 
-# ------------------------------------------------------------------------ minibatches of other sizes
+# ------------------------------------------------------------------------ minibatches' sizes
 
 
 def leading_sizes(minibatch: Minibatch) -> list[int]:
     """First-axis lengths of the tensors among the arguments, in order."""
     leaves = tree_flatten((minibatch.args, dict(minibatch.kwargs)))[0]
     return [len(x) for x in leaves if isinstance(x, torch.Tensor) and x.dim() > 0]
-
-
-def resized(minibatch: Minibatch, size: int, new_size: int) -> Minibatch:
-    """The same minibatch with ``new_size`` rows in every tensor that has ``size`` rows."""
-
-    def resize(value: Any) -> Any:
-        if not isinstance(value, torch.Tensor) or value.dim() == 0 or len(value) != size:
-            return value
-        return value[torch.arange(new_size, device=value.device) % size]
-
-    args, kwargs = tree_map(resize, (tuple(minibatch.args), dict(minibatch.kwargs)))
-    return Minibatch(minibatch.index, args, kwargs)
 
 
 def _check_rows(minibatch: Minibatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -43,11 +43,14 @@ def draw_segments(
         for minibatch in job.minibatches(sorted(waiting)):
             takers = waiting.pop(minibatch.index)
             numbers = {one.segment.number for one, _, _ in takers}
-            sites = [
-                site
-                for site in job.plan.sites
-                if (0 in numbers if site.batch_axis is None else numbers - {0})
-            ]
+            sites, lacking = _sites_in(job, minibatch.index, numbers)
+            for site in lacking:
+                gaps = torch.full((1,), torch.nan, dtype=site.dtype)
+                shape = site.full_shape(job.plan.batch_sizes[minibatch.index])
+                for one, first, behind in takers:
+                    if one.segment.number:
+                        draws = gaps.expand(job.plan.num_samples, *shape)
+                        one.take(job, site, draws, first, behind, None)
             with _naming(minibatch.index):
                 for part in job.program.parts(minibatch, sites):
                     tell = functools.partial(_tell, job, part.sites, minibatch.index, progressed)
@@ -55,6 +58,8 @@ def draw_segments(
                     _check_rows(job, block, part.sites, minibatch.index)
                     for site in part.sites:
                         draws = block.pop(site.name)
+                        if site.name in job.reading.absent:
+                            draws = draws.to(site.dtype)  # which has room for NaN
                         for one, first, behind in takers:
                             if (site.batch_axis is None) == (one.segment.number == 0):
                                 one.take(job, site, draws, first, behind, tier)
@@ -69,6 +74,17 @@ def values_of(job: Job, segment: Segment) -> int:
     """Number of values in all draws of a segment."""
     shapes = [site.full_shape(segment.length) for site in job.sites_of(segment)]
     return job.plan.num_samples * sum(math.prod(shape) for shape in shapes)
+
+
+def _sites_in(job: Job, minibatch: int, numbers: Set[int]) -> tuple[list[Site], list[Site]]:
+    """Sites to draw with a minibatch for segments of these numbers, and those it lacks."""
+    local = job.plan.local_sites if numbers - {0} else ()
+    having = {site.name for site in local if job.reading.has(site.name, minibatch)}
+    if 0 in numbers:
+        homes = ((site.name, job.reading.home(site.name)) for site in job.plan.global_sites)
+        having |= {name for name, home in homes if home == minibatch}
+    drawn = [site for site in job.plan.sites if site.name in having]
+    return drawn, [site for site in local if site.name not in having]
 
 
 @dataclass
@@ -87,10 +103,19 @@ class _Begun:
         return self.pieces == len(self.segment.pieces)
 
     def take(
-        self, job: Job, site: Site, draws: torch.Tensor, first: int, behind: int, tier: str
+        self,
+        job: Job,
+        site: Site,
+        draws: torch.Tensor,
+        first: int,
+        behind: int,
+        tier: str | None,
     ) -> None:
-        """Reduce rows ``first .. behind`` of a minibatch's draws of one site, made in ``tier``."""
-        if tier not in self.tiers:
+        """Reduce rows ``first .. behind`` of a minibatch's draws of one site, made in ``tier``.
+
+        None: the minibatch lacks the site, and its values are meant not to be finite.
+        """
+        if tier is not None and tier not in self.tiers:
             self.tiers.append(tier)
         length = None if site.batch_axis is None else self.segment.length
         if length is not None:
@@ -103,7 +128,7 @@ class _Begun:
             host = host.float() if host.dtype == torch.bfloat16 else host
             drawn = np.ascontiguousarray(host.numpy())  # fixed values have one row, seen by all
             self._put(site, "posterior_samples", drawn, behind - first)
-        if summarised.nonfinite:
+        if summarised.nonfinite and tier is not None:
             tally = self.nonfinite.get(site.name, 0)
             self.nonfinite[site.name] = tally + summarised.nonfinite
 

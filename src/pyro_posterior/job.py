@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pyro_posterior import settings
-from pyro_posterior.batches import Batches, leading_sizes, open_batches
+from pyro_posterior.batches import Batches, open_batches
 from pyro_posterior.calls import check_arguments
 from pyro_posterior.contracts import Minibatch, Program, RunPlan, Segment, Site
 from pyro_posterior.data.sources import NoSuchBatch
@@ -20,12 +20,14 @@ from pyro_posterior.keyed.state import fresh_seed
 from pyro_posterior.labelled import labelled
 from pyro_posterior.labels import with_dims
 from pyro_posterior.parameters import check_fitted, set_up_guide, stored_names
-from pyro_posterior.program import look_first, make_program
+from pyro_posterior.program import make_program
+from pyro_posterior.reading.globals import warn_of_unkeyed
+from pyro_posterior.reading.identity import model_identity
+from pyro_posterior.reading.read import Reading, read
 from pyro_posterior.reductions.plan import SummaryPlan, plan_summaries
 from pyro_posterior.request import Request
 from pyro_posterior.segments import cut, segment_rows
 from pyro_posterior.session import Place
-from pyro_posterior.sites import SiteTable, read_sites
 from pyro_posterior.stores.digest import identity_of
 from pyro_posterior.stores.earlier import Earlier, earlier_run
 from pyro_posterior.written import pack
@@ -38,6 +40,7 @@ class Job:
     request: Request
     plan: RunPlan
     batches: Batches
+    reading: Reading
     program: Program
     summaries: SummaryPlan
     segments: tuple[Segment, ...]
@@ -102,61 +105,61 @@ def prepare(request: Request, place: Place, *, identified: bool = False) -> Job:
     summaries = plan_summaries(request.summary_fun)
     batches = open_batches(_opened(request.data), request.batch_size, request.to_args, place.device)
     first, second = batches.first_two()
+    several = second is not None
+    del second
     stored = stored_names()
     check_arguments(request.model, request.guide, first)
     set_up_guide(request.guide, first, seed)
     unread = JointSampler(request.model, request.guide, seed, request.obs_plate)
     engine = settings.engine if request.engine == "auto" else request.engine
-    look = look_first(engine, unread, first)
-    table = read_sites(
+    reading = read(
         unread,
-        first,
-        (look.guide_trace, look.trace),
-        needs_plate=second is not None,
+        batches if several else (first,),
+        only_rows=batches.only_rows,
         model_draws=request.model_draws,
     )
-    seen = look.record
-    del look  # its traces hold all that the model computed
     check_fitted(stored, list(place.modules), trained=request.trained)
-    sites = table.select(request.return_sites, request.exclude_sites, request.return_observed)
+    sites = reading.choice.select(
+        request.return_sites, request.exclude_sites, request.return_observed
+    )
+    reading.say(sites)
     _check_real(request, sites)
-    sizes: tuple[int, ...] = (table.first_size,)
-    last = first
-    if second is not None:
-        sizes, last = batches.plan(_counter(unread, table, first), table.first_size)
     plan = RunPlan(
         sites=sites,
-        obs_plate=table.obs_plate,
+        obs_plate=reading.obs_plate,
         num_samples=request.num_samples,
         seed=seed,
-        batch_sizes=sizes,
+        batch_sizes=reading.sizes,
         summaries=summaries.names,
         return_samples=request.return_samples,
         engine=engine,
         draws=request.draws,
     )
-    plan, coords = _labelled(request, plan, table)
-    sampler = replace(
-        unread, obs_plate=table.obs_plate, local_names=table.local_names, cubes=plan.cubes
-    )
-    program = make_program(
-        engine, sampler, seen, (first, last), sites, request.num_samples, place.device
-    )
+    plan, coords = _labelled(request, plan, reading)
+    sampler = reading.keyed(unread, plan.cubes, whole=request.return_sites is None)
+    program = make_program(engine, sampler, reading, sites, request.num_samples, place.device)
+    if program.tier == "loop":
+        warn_of_unkeyed(sampler, reading.first, [site.name for site in sites])
     plan = replace(plan, engine=program.tier)
     identity: Mapping[str, str] = {}
     digests: list[str] = []
     if identified:
+        ends = (reading.first, reading.last)
         functions = None if request.summary_fun is None else summaries.functions
-        identity = identity_of(sampler, place.modules, (first, last), place.device, functions)
-        digests = [batches.digest(index) for index in range(len(sizes))]
+        identity = {
+            **identity_of(sampler, place.modules, ends, place.device, functions),
+            **model_identity(request.model, request.guide, place.modules, reading.record),
+        }
+        digests = [batches.digest(index) for index in range(len(reading.sizes))]
     rows = earlier.segment_rows if earlier else segment_rows(plan)
     return Job(
         request=request,
         plan=plan,
         batches=batches,
+        reading=reading,
         program=program,
         summaries=summaries,
-        segments=cut(plan, rows, digests),
+        segments=cut(plan, rows, digests, homes=reading.homes(sites)),
         rows=rows,
         coords=coords,
         identity=identity,
@@ -169,10 +172,10 @@ def _opened(data: Any) -> Any:
 
 
 def _labelled(
-    request: Request, plan: RunPlan, table: SiteTable
+    request: Request, plan: RunPlan, reading: Reading
 ) -> tuple[RunPlan, Mapping[str, Any]]:
     """The plan with its axes named, and the labels along them, found to fit before any drawing."""
-    known = [site.name for site in table.sites]
+    known = [site.name for site in reading.sites]
     sites = with_dims(plan.sites, plan.num_obs, request.dims or {}, known)
     plan, coords = labelled(replace(plan, sites=sites), request.coords, request.names)
     if request.store is not None:
@@ -195,25 +198,3 @@ def _check_real(request: Request, sites: Sequence[Site]) -> None:
             f"the sites {found} have complex numbers, of which there are no quantiles: leave them "
             f"out with exclude_sites={found}, or say what is wanted with summary_fun="
         )
-
-
-def _counter(
-    sampler: JointSampler, table: SiteTable, first: Minibatch
-) -> Callable[[Minibatch], int]:
-    """A function that counts the observations of a minibatch: rows of the tensors that had as many.
-
-    Where these disagree (one had as many by chance) the model is run and its plate tells.
-    """
-    positions = [i for i, size in enumerate(leading_sizes(first)) if size == table.first_size]
-
-    def by_rows(minibatch: Minibatch) -> int:
-        sizes = leading_sizes(minibatch)
-        found = {sizes[i] for i in positions if i < len(sizes)}
-        return found.pop() if len(found) == 1 else by_plate(minibatch)
-
-    def by_plate(minibatch: Minibatch) -> int:
-        _, trace = sampler.traces(minibatch, 0)
-        frames = [f for node in trace.nodes.values() for f in node.get("cond_indep_stack", ())]
-        return next((int(f.size) for f in frames if f.name == table.obs_plate), 1)
-
-    return by_rows

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyro
 import torch
 from pyro import poutine
-from pyro.poutine.subsample_messenger import _Subsample
 
 from pyro_posterior.contracts import Minibatch
+from pyro_posterior.errors import RequestError
 from pyro_posterior.keyed.keys import Where
 from pyro_posterior.keyed.modes import KeyedDraws, KeyNamer
+from pyro_posterior.plates import PermutedRows, is_plate
 
 
 @contextlib.contextmanager
@@ -29,11 +33,6 @@ def no_validation() -> Iterator[None]:
         torch.distributions.Distribution.set_default_validate_args(before)
 
 
-def is_plate(msg: Any) -> bool:
-    """Plates leave a site of their own in a trace: the indices."""
-    return isinstance(msg.get("fn"), _Subsample)
-
-
 @dataclass(frozen=True)
 class JointSampler:
     """Guide and model with all that names their random numbers.
@@ -46,15 +45,18 @@ class JointSampler:
     guide: Callable[..., Any]
     seed: int
     obs_plate: str | None = None
-    local_names: frozenset[str] = frozenset()
+    local_names: frozenset[str] = frozenset()  # of sites and plates
+    known: frozenset[str] | None = None  # sites that may be met; None: whichever
     cubes: tuple[int, ...] = ()  # lengths of the hypercubes of stratified draws
 
     def is_local(self, msg: Any) -> bool:
         """Whether draws of this site differ between minibatches."""
-        name = msg["name"]
-        if name == self.obs_plate or name in self.local_names:
-            return True
-        return any(frame.name == self.obs_plate for frame in msg["cond_indep_stack"])
+        names = (msg["name"], *(frame.name for frame in msg["cond_indep_stack"]))
+        return any(self.names_local(name) for name in names)
+
+    def names_local(self, name: str) -> bool:
+        """Whether a site, or the sites in a plate, of this name differ between minibatches."""
+        return name == self.obs_plate or name in self.local_names
 
     def namer(self) -> KeyNamer:
         return KeyNamer(self.is_local)
@@ -65,27 +67,53 @@ class JointSampler:
 
     def run(self, minibatch: Minibatch) -> tuple[poutine.Trace, poutine.Trace]:
         """Guide trace and replayed model trace, with whatever modes are active outside."""
-        guide_trace = poutine.trace(self.guide).get_trace(*minibatch.args, **minibatch.kwargs)
+        with PermutedRows():
+            guide_trace = poutine.trace(self.guide).get_trace(*minibatch.args, **minibatch.kwargs)
         replayed = poutine.replay(self.model, trace=guide_trace)
-        model_trace = poutine.trace(replayed).get_trace(*minibatch.args, **minibatch.kwargs)
+        with PermutedRows():
+            model_trace = poutine.trace(replayed).get_trace(*minibatch.args, **minibatch.kwargs)
         return guide_trace, model_trace
 
     def traces(self, minibatch: Minibatch, draw: int) -> tuple[poutine.Trace, poutine.Trace]:
         """Guide trace and replayed model trace of one keyed draw."""
         namer = self.namer()
         keyed = KeyedDraws(namer, self.where(range(draw, draw + 1), minibatch.index))
+        self.seed_python(draw, minibatch)
         with no_validation(), namer, keyed:
             return self.run(minibatch)
 
-    def model_alone(self, minibatch: Minibatch) -> poutine.Trace:
-        """Trace of the model without the guide, whose plates are then the model's own."""
-        namer = self.namer()
-        with no_validation(), namer, KeyedDraws(namer, self.where(range(1), minibatch.index)):
-            return poutine.trace(self.model).get_trace(*minibatch.args, **minibatch.kwargs)
+    def seed_python(self, draw: int, minibatch: Minibatch) -> None:
+        """Give Python's and NumPy's random numbers of one draw their place among the keyed ones."""
+        text = f"{self.seed}|python|{draw}|{minibatch.index}"
+        number = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "little")
+        random.seed(number)
+        np.random.seed(number)
 
     def values(
         self, minibatch: Minibatch, draw: int, names: tuple[str, ...]
     ) -> dict[str, torch.Tensor]:
-        """The named values of one keyed draw."""
+        """The named values of one keyed draw.
+
+        Raises
+        ------
+        RequestError
+            The draw lacks one of the sites, or has one that no run before it had.
+        """
         _, trace = self.traces(minibatch, draw)
+        found = {name for name, node in trace.nodes.items() if node["type"] == "sample"}
+        lacking = sorted(set(names) - found)
+        if lacking:
+            raise RequestError(
+                f"draw {draw} of minibatch {minibatch.index} has no site {lacking[0]!r}: which "
+                "sites the model has depends on its draws. Leave it out with "
+                f"exclude_sites=[{lacking[0]!r}]"
+            )
+        if self.known is not None:
+            for name in sorted(found - self.known):
+                if not is_plate(trace.nodes[name]):
+                    raise RequestError(
+                        f"draw {draw} of minibatch {minibatch.index} has a site {name!r} that the "
+                        "draws looked at before had not: which sites the model has depends on its "
+                        "draws. Name those wanted with return_sites="
+                    )
         return {name: trace.nodes[name]["value"].detach() for name in names}

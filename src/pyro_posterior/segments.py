@@ -30,7 +30,9 @@ def segment_rows(plan: RunPlan) -> int:
     return size * max(1, min(by_bytes, by_count))
 
 
-def cut(plan: RunPlan, rows: int, digests: Sequence[str] = ()) -> tuple[Segment, ...]:
+def cut(
+    plan: RunPlan, rows: int, digests: Sequence[str] = (), *, homes: Sequence[int] = (0,)
+) -> tuple[Segment, ...]:
     """All segments of a run.
 
     Parameters
@@ -42,16 +44,19 @@ def cut(plan: RunPlan, rows: int, digests: Sequence[str] = ()) -> tuple[Segment,
         header of the store that is gone on with.
     digests
         Of each minibatch's data; none where nobody will ask.
+    homes
+        The minibatches that global sites are drawn with: the first, unless it lacks some.
 
     Returns
     -------
     tuple of Segment
-        Number 0 where there are global sites (they are drawn with the first minibatch), then
-        those of the rows, from 1 on.
+        Number 0 where there are global sites, then those of the rows, from 1 on.
     """
     found = []
     if plan.global_sites:
-        found.append(Segment(0, (0, 0), ((0, 0, plan.batch_sizes[0]),), _joined(digests[:1])))
+        pieces = tuple((home, 0, plan.batch_sizes[home]) for home in homes)
+        joined = _joined([digests[home] for home in homes] if digests else [])
+        found.append(Segment(0, (0, 0), pieces, joined))
     if plan.local_sites:
         starts = [0, *itertools.accumulate(plan.batch_sizes)]
         low = 0  # the first minibatch that may have rows in the segment

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ from pyro_posterior.joint import JointSampler
 from pyro_posterior.keyed.state import untouched_random_state
 from pyro_posterior.mixin import PyroSampleMixin, obs_plate_of
 from pyro_posterior.posterior import Posterior
+from pyro_posterior.reading.read import Reading, read
 from pyro_posterior.sampling import sample_posterior
 from pyro_posterior.saved import load_saved
-from pyro_posterior.sites import SiteTable, read_sites
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class FunctionTarget:
         """Draw; ``options`` win over what the function returned."""
         return sample_posterior(**{**self.arguments, **options})
 
-    def sites(self, options: Mapping[str, Any]) -> SiteTable:
+    def sites(self, options: Mapping[str, Any]) -> Reading:
         """All sites of the model, without sampling."""
         given = {**self.arguments, **options}
         batches = open_batches(
@@ -59,7 +59,7 @@ class HostTarget:
             given["exclude_vars"] = given.pop("exclude_sites")
         return PyroSampleMixin.sample_posterior(self.host, **given)
 
-    def sites(self, options: Mapping[str, Any]) -> SiteTable:
+    def sites(self, options: Mapping[str, Any]) -> Reading:
         """All sites of the model, without sampling."""
         host, module = self.host, self.host.module
         size = options.get("batch_size")
@@ -114,14 +114,14 @@ def load_target(
     return FunctionTarget(arguments)
 
 
-def _read(model: Any, guide: Any, batches: Batches, obs_plate: str | None) -> SiteTable:
+def _read(model: Any, guide: Any, batches: Batches, obs_plate: str | None) -> Reading:
     with untouched_random_state():
         first, second = batches.first_two()
         sampler = JointSampler(model, guide, 0, obs_plate)
         if getattr(guide, "prototype_trace", True) is None:  # an autoguide never run
             guide(*first.args, **first.kwargs)
-        table = read_sites(sampler, first, sampler.traces(first, 0), needs_plate=second is not None)
-        return replace(table, missing=())
+        several = second is not None
+        return read(sampler, batches if several else (first,), only_rows=batches.only_rows)
 
 
 def _flag(name: str) -> str:

@@ -12,7 +12,7 @@ from pyro.infer.autoguide import AutoNormal
 
 
 def _plate(x):
-    return pyro.plate("cells", 40, subsample_size=len(x))
+    return pyro.plate("cells", 40, subsample=x.long())  # x numbers its rows
 
 
 def model(x):

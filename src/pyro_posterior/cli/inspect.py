@@ -52,7 +52,7 @@ def _of_model(options: argparse.Namespace) -> tuple[list[str], list[tuple[Site, 
     given = {name: getattr(options, name) for name in names if hasattr(options, name)}
     table = load(options).sites(given)
     plate = f"observation plate {table.obs_plate!r}" if table.obs_plate else "no plate"
-    head = [f"{plate}, {table.first_size} rows in the first minibatch"]
+    head = [f"{plate}, {table.sizes[0]} rows in the first minibatch"]
     return head, [(site, site.shape) for site in table.sites]
 
 

@@ -204,6 +204,7 @@ def _record(
     recorder: _Recorder,
     names: tuple[str, ...] | None,
 ) -> tuple[Record, Traces]:
+    sampler.seed_python(recorder.where.draws.start, minibatch)
     tape, before = recorder.tape, random_states()
     watch = LeakWatch(tape, recorder.looked_at)
     with no_threads(), torch.inference_mode(False), no_validation():

@@ -13,7 +13,7 @@ from pyro.infer.autoguide import AutoDiagonalNormal, AutoNormal
 from pyro_posterior.contracts import Minibatch
 from pyro_posterior.errors import RequestError
 from pyro_posterior.joint import JointSampler
-from pyro_posterior.sites import SiteTable, read_sites
+from pyro_posterior.reading.read import Reading, read
 from toy_models import sample
 
 TOTAL = 12
@@ -50,11 +50,15 @@ def _model(y, index=None):
     pyro.param("parameter", y.new_ones(3))
 
 
-def _table(model, guide, *args, obs_plate=None, needs_plate=True, **options) -> SiteTable:
+def _read(model, guide, *batches, obs_plate=None, **options) -> Reading:
+    """A reading of minibatches with these arguments."""
     sampler = JointSampler(model, guide, 0, obs_plate)
-    first = Minibatch(0, args)
-    traces = sampler.traces(first, 0)
-    return read_sites(sampler, first, traces, needs_plate=needs_plate, **options)
+    minibatches = [Minibatch(i, args) for i, args in enumerate(batches)]
+    return read(sampler, minibatches, **options)
+
+
+def _site(reading, name):
+    return next(site for site in reading.sites if site.name == name)
 
 
 #: A guide for every latent site of `_model`: the prior.
@@ -63,9 +67,13 @@ _from_prior = poutine.block(
 )
 
 
+Y = torch.arange(TOTAL * 4.0).reshape(TOTAL, 4)
+HALVES = [(Y[k : k + 6], torch.arange(k, k + 6)) for k in (0, 6)]
+
+
 @pytest.fixture(scope="module")
-def table() -> SiteTable:
-    return _table(_model, _from_prior, torch.ones(6, 4), torch.arange(6))
+def table() -> Reading:
+    return _read(_model, _from_prior, *HALVES)
 
 
 #: name: kind, scope, shape, batch axis, rows per observation, dims
@@ -91,14 +99,14 @@ EXPECTED = {
 def test_all_sites_are_there_in_the_models_order(table):
     assert [site.name for site in table.sites] == list(EXPECTED)
     assert table.obs_plate == "obs"
-    assert table.first_size == 6
-    assert table.missing == ()
-    assert table.unclear == {}
+    assert table.sizes == (6, 6)
+    assert table.choice.missing == frozenset()
+    assert table.choice.unclear == {}
 
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_site(table, name):
-    site = next(site for site in table.sites if site.name == name)
+    site = _site(table, name)
     found = (site.kind, site.scope, site.shape, site.batch_axis, site.rows_per_obs, site.dims)
     assert found == EXPECTED[name]
 
@@ -147,26 +155,26 @@ def _plain(plate):
 
 def test_a_plate_that_subsamples_is_the_obs_plate():
     model, guide = _plain(lambda y, index: pyro.plate("rows", 100, subsample=index))
-    table = _table(model, guide, torch.ones(5), torch.arange(5))
-    assert (table.obs_plate, table.sites[0].batch_axis, table.first_size) == ("rows", -1, 5)
+    table = _read(model, guide, (torch.ones(5), torch.arange(5)))
+    assert (table.obs_plate, table.sites[0].batch_axis, table.sizes[0]) == ("rows", -1, 5)
 
 
 def test_a_plate_that_subsamples_by_indices_that_happen_to_be_all():
     model, guide = _plain(lambda y, index: pyro.plate("rows", 5, subsample=index))
-    assert _table(model, guide, torch.ones(5), torch.arange(5)).obs_plate == "rows"
+    assert _read(model, guide, (torch.ones(5), torch.arange(5))).obs_plate == "rows"
 
 
 def test_a_plate_that_merely_follows_the_minibatch():
     model, guide = _plain(lambda y, index: pyro.plate("rows", len(y)))
-    table = _table(model, guide, torch.ones(5))
+    table = _read(model, guide, (torch.ones(5),))
     assert (table.obs_plate, table.sites[0].scope) == ("rows", "local")
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 4])
 def test_small_minibatches(rows):
     model, guide = _plain(lambda y, index: pyro.plate("rows", len(y)))
-    table = _table(model, guide, torch.ones(rows))
-    assert (table.obs_plate, table.sites[0].batch_axis, table.first_size) == ("rows", -1, rows)
+    table = _read(model, guide, (torch.ones(rows),))
+    assert (table.obs_plate, table.sites[0].batch_axis, table.sizes[0]) == ("rows", -1, rows)
 
 
 def test_a_named_plate_wins():
@@ -174,7 +182,7 @@ def test_a_named_plate_wins():
         with pyro.plate("other", 4, dim=-2), pyro.plate("rows", len(y), dim=-1):
             pyro.sample("z", _normal(y))
 
-    table = _table(model, model, torch.ones(5), obs_plate="rows")
+    table = _read(model, model, (torch.ones(5),), obs_plate="rows")
     assert (table.obs_plate, table.sites[0].dims) == ("rows", ("other", "rows"))
 
 
@@ -186,7 +194,7 @@ def test_of_two_plates_that_follow_the_one_with_more_sites_is_taken():
             pyro.sample("b", _normal(y))
             pyro.sample("c", _normal(y))
 
-    table = _table(model, model, torch.ones(5))
+    table = _read(model, model, (torch.ones(5),))
     assert table.obs_plate == "rows"
     assert {site.scope for site in table.sites} == {"local"}
 
@@ -203,7 +211,7 @@ def test_full_data_without_a_plate(engine):
 
     y = torch.arange(7.0)
     options = {"num_samples": 40, "return_samples": True, "engine": engine}
-    table = _table(model, guide, y)
+    table = _read(model, guide, (y,))
     assert (table.obs_plate, table.sites[0].scope, table.sites[0].dims) == (None, "local", ("obs",))
     whole = sample(model, guide, y, **options)
     assert whole["posterior_samples"]["z"].shape == (40, 7)
@@ -220,7 +228,7 @@ def test_full_data_with_a_guide_of_fixed_size(make, rows):
     model, _ = _plain(lambda y, index: pyro.plate("rows", len(y)))
     guide, y = make(model), torch.ones(rows)
     guide(y)
-    table = _table(model, guide, y, obs_plate="rows", needs_plate=False)
+    table = _read(model, guide, (y,), obs_plate="rows")
     assert (table.sites[0].name, table.sites[0].scope) == ("z", "local")
     assert table.sites[0].dims == ("rows",)
 
@@ -229,9 +237,10 @@ def test_a_guide_of_fixed_size_in_minibatches_is_an_error():
     model, _ = _plain(lambda y, index: pyro.plate("rows", len(y)))
     guide = AutoNormal(model)
     guide(torch.ones(6))
-    with pytest.raises(RequestError, match=r"'rows' has 6 rows whatever the size.*create_plates="):
+    words = "asks for {} rows of plate 'rows' .* the guide gives 6 rows .*create_plates="
+    with pytest.raises(RequestError, match=words.format(4)):
         sample(model, guide, torch.ones(6), batch_size=4)
-    with pytest.raises(RequestError, match="'rows' has 6 rows in the guide and 9 in the model"):
+    with pytest.raises(RequestError, match=words.format(9)):
         sample(model, guide, torch.ones(9))
 
 

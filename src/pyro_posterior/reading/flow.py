@@ -1,0 +1,91 @@
+"""Where values come from: which arguments and whose random numbers entered what, off the tape.
+
+Sources are bits of an integer kept per storage, so that a write in place marks all that shares the
+memory. Arguments come first, in the order of the distinct tensors among them, then random sites.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pyro_posterior.keyed.keys import FREE
+from pyro_posterior.sliced.tape import Op, Record
+
+#: Operations that take only shape and type of their tensor.
+_SHAPE_ONLY = {
+    *("empty_like", "zeros_like", "ones_like", "full_like", "rand_like", "randn_like"),
+    *("randint_like", "new_empty", "new_zeros", "new_ones", "new_full", "new_empty_strided"),
+}
+
+
+@dataclass(frozen=True)
+class Flow:
+    """The sources of every value of one recorded run."""
+
+    arguments: int  # distinct tensors among the arguments
+    random: tuple[str, ...]  # sites that drew random numbers, `FREE` for those outside sites
+    bits: dict[str, int]  # sources by site of the model
+    _reads: tuple[tuple[Op, int], ...] = field(repr=False)
+
+    def arguments_of(self, site: str) -> frozenset[int]:
+        """Numbers of the argument tensors whose values entered a site."""
+        bits = self.bits.get(site, 0)
+        return frozenset(i for i in range(self.arguments) if bits >> i & 1)
+
+    def randomness_of(self, site: str) -> frozenset[str]:
+        """Sites whose random numbers entered this one, its own included."""
+        return self._named(self.bits.get(site, 0))
+
+    def _named(self, bits: int) -> frozenset[str]:
+        return frozenset(n for i, n in enumerate(self.random, self.arguments) if bits >> i & 1)
+
+    @property
+    def reads_draws(self) -> bool:
+        """Whether Python looked at a value that depends on a site's draw."""
+        return any(self._named(bits) - {FREE} for _, bits in self._reads)
+
+    @property
+    def reads_of_data(self) -> list[Op]:
+        """Operations by which Python learnt something of the arguments and of no draw."""
+        given = (1 << self.arguments) - 1
+        return [op for op, bits in self._reads if bits & given and not self._named(bits)]
+
+
+def flow_of(record: Record) -> Flow:
+    """Follow arguments and random numbers through a recorded run, to a fixpoint."""
+    tape = record.tape
+    random = tuple(dict.fromkeys(op.key.site for op in tape.ops if op.key is not None))
+    number = {name: len(tape.inputs) + i for i, name in enumerate(random)}
+    bits = {tape.storage[uid]: 0 for uid in tape.inputs}
+    for i, uid in enumerate(tape.inputs):  # several may be views of one tensor
+        bits[tape.storage[uid]] |= 1 << i
+    own = {uid: 1 << i for i, uid in enumerate(tape.inputs)}
+
+    def of(uid: int) -> int:
+        return own[uid] if uid in own else bits.get(tape.storage[uid], 0)
+
+    changed = True
+    while changed:
+        changed = False
+        for op in tape.ops:
+            found = 0
+            for uid in op.ins if op.name not in _SHAPE_ONLY else ():
+                found |= of(uid)
+            if op.key is not None:
+                found |= 1 << number[op.key.site]
+            for target in (*op.outs, *op.writes):
+                if target is None:
+                    continue
+                home = tape.storage[target]
+                if bits.get(home, 0) | found != bits.get(home, 0):
+                    bits[home] = bits.get(home, 0) | found
+                    changed = True
+    reads = []
+    for op in tape.ops:
+        if op.read is not None:
+            found = 0
+            for uid in op.ins:
+                found |= of(uid)
+            reads.append((op, found))
+    by_site = {name: of(uid) for name, uid in record.outputs.items()}
+    return Flow(len(tape.inputs), random, by_site, tuple(reads))

@@ -1,0 +1,203 @@
+"""One run of guide and model on one minibatch, boiled down to what reading asks of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from pyro import poutine
+from pyro.poutine.messenger import Messenger
+
+from pyro_posterior.contracts import Kind, Minibatch
+from pyro_posterior.joint import JointSampler
+from pyro_posterior.plates import is_plate
+from pyro_posterior.reading.flow import Flow, flow_of
+from pyro_posterior.reading.kinds import kind_of
+from pyro_posterior.sliced.failures import worded
+from pyro_posterior.sliced.record import record_first
+from pyro_posterior.sliced.tape import Record
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SeenSite:
+    """A site as one run had it."""
+
+    name: str
+    kind: Kind
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    frames: tuple[Any, ...]  # Pyro's, of the plates it lies in, sequential ones (dim None) included
+    event_dim: int
+    event_told: bool  # `pyro.deterministic` without event_dim calls every axis event
+
+    def axes_of(self, frame: Any) -> list[int]:
+        """Axes (negative) where a plate may lie in the value, the likeliest first."""
+        dims = [frame.dim - self.event_dim] if self.event_told else []
+        dims += [] if self.event_told else [frame.dim]
+        return [d for d in dims if -d <= len(self.shape) and self.shape[d] == frame.size]
+
+
+@dataclass(frozen=True)
+class SeenPlate:
+    """A plate as one run had it: its rows, and which ones guide and model asked for."""
+
+    name: str
+    size: int  # rows in this run
+    full_size: int
+    dim: int | None  # None: sequential, or no site lies in it
+    rows: torch.Tensor | None  # indices of the rows, as used
+    asked: Mapping[
+        str, torch.Tensor | None
+    ]  # by "guide", "model": given there; None: all, or drawn
+    sizes: Mapping[str, tuple[int, int]]  # by "guide", "model": rows it would have, and full size
+    members: int  # sites in it
+
+    @property
+    def is_given(self) -> bool:
+        """Whether guide or model named its rows."""
+        return any(rows is not None for rows in self.asked.values())
+
+    @property
+    def at_random(self) -> str:
+        """ "guide" or "model" where it picks some of the rows at random; empty where none does."""
+        who = "guide" if "guide" in self.asked else "model"  # replayed with the guide's
+        if who not in self.asked or self.asked[who] is not None:
+            return ""
+        size, full = self.sizes[who]
+        return who if size < full else ""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run of guide and model showed."""
+
+    minibatch: int
+    names: frozenset[str]  # of everything sampled, factors and auxiliary sites included
+    sites: Mapping[str, SeenSite]  # of the replayed model, in its order
+    guide_sites: Mapping[str, SeenSite]
+    plates: Mapping[str, SeenPlate]
+    flow: Flow | None  # None: the run cannot be recorded
+    record: Record | None
+
+    def misfits(self, *kinds: Kind) -> Iterator[tuple[SeenSite, Any]]:
+        """Sites that are not as long as a plate they lie in, and the plate's frame."""
+        for site in self.sites.values():
+            if site.kind not in kinds or not site.event_told:
+                continue
+            for frame in site.frames:
+                if frame.dim is not None:
+                    axis = frame.dim - site.event_dim
+                    length = site.shape[axis] if -axis <= len(site.shape) else frame.size
+                    broadcast = site.kind == "observed" and length == 1
+                    if length != frame.size and not broadcast:
+                        yield site, frame
+
+    def size_of(self, plate: str | None) -> int | None:
+        """Rows of a plate in this run, None where it has no such plate."""
+        if plate is None:
+            return None
+        found = self.plates.get(plate)
+        return None if found is None else found.size
+
+
+class _PlateNotes(Messenger):
+    """Innermost around guide or model: what its own plate statements asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: dict[str, torch.Tensor | None] = {}
+        self.sizes: dict[str, tuple[int, int]] = {}
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if is_plate(msg):
+            value, fn = msg["value"], msg["fn"]
+            rows = None if value is None else torch.as_tensor(value)
+            chosen = len(rows) if rows is not None else fn.subsample_size
+            self.asked[msg["name"]] = rows
+            self.sizes[msg["name"]] = (min(chosen or fn.size, fn.size), fn.size)
+
+
+def look(
+    sampler: JointSampler, minibatch: Minibatch, draw: int = 0, *, recorded: bool = True
+) -> Run:
+    """Run guide and model once; recorded where that is possible, whatever engine will draw."""
+    record, (watched, notes) = None, _watched(sampler)
+    if recorded:
+        try:
+            record, traces = record_first(watched, minibatch)
+        except Exception as reason:  # the model's own errors come again below, as they are
+            logger.debug("the run on minibatch %d is not recorded: %s", minibatch.index, reason)
+    if record is None:
+        watched, notes = _watched(sampler)
+        with worded("running"):
+            traces = watched.traces(minibatch, draw)
+    flow = None if record is None else flow_of(record)
+    return Run(
+        minibatch.index,
+        frozenset(n for n, node in traces[1].nodes.items() if node["type"] == "sample"),
+        _sites(traces[1], flow),
+        _sites(traces[0], flow),
+        _plates(traces, notes),
+        flow,
+        record,
+    )
+
+
+def _watched(sampler: JointSampler) -> tuple[JointSampler, dict[str, _PlateNotes]]:
+    guide, model = _PlateNotes(), _PlateNotes()
+    watched = replace(sampler, guide=guide(sampler.guide), model=model(sampler.model))
+    return watched, {"guide": guide, "model": model}
+
+
+def _sites(trace: poutine.Trace, flow: Flow | None) -> dict[str, SeenSite]:
+    found = {}
+    plates = {name for name, node in trace.nodes.items() if is_plate(node)}
+    for name, node in trace.nodes.items():
+        kind = kind_of(node, flow, plates)
+        if kind is None:
+            continue
+        value = torch.as_tensor(node["value"])
+        event_dim = node["fn"].event_dim
+        told = not (node["infer"].get("_deterministic") and event_dim == value.dim())
+        frames = tuple(node["cond_indep_stack"])
+        shape = tuple(value.shape)
+        found[name] = SeenSite(name, kind, shape, value.dtype, frames, event_dim, told)
+    return found
+
+
+def _plates(
+    traces: tuple[poutine.Trace, poutine.Trace], notes: Mapping[str, _PlateNotes]
+) -> dict[str, SeenPlate]:
+    frames: dict[str, list[Any]] = {}
+    values: dict[str, torch.Tensor] = {}
+    for trace in traces:  # the model's last: it is replayed with the guide's rows
+        for name, node in trace.nodes.items():
+            if node["type"] != "sample":
+                continue
+            if is_plate(node):
+                values[name] = torch.as_tensor(node["value"])
+                frames.setdefault(name, [])
+            for frame in node["cond_indep_stack"]:
+                frames.setdefault(frame.name, []).append(frame)
+    found = {}
+    for name, inside in frames.items():
+        sizes = {who: n.sizes[name] for who, n in notes.items() if name in n.sizes}
+        rows = values.get(name)
+        size = len(rows) if rows is not None else inside[-1].size
+        dims = [frame.dim for frame in inside if frame.dim is not None]
+        found[name] = SeenPlate(
+            name,
+            size,
+            max((full for _, full in sizes.values()), default=size),
+            dims[-1] if dims else None,
+            rows,
+            {who: n.asked[name] for who, n in notes.items() if name in n.asked},
+            sizes,
+            len(inside),
+        )
+    return found

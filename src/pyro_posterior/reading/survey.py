@@ -1,0 +1,128 @@
+"""One pass over the data: which minibatches are alike, which tensors differ, and a run of each kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from pyro_posterior.contracts import Minibatch
+from pyro_posterior.errors import RequestError
+from pyro_posterior.joint import JointSampler
+from pyro_posterior.reading.guards import Guards, guards_of
+from pyro_posterior.reading.runs import Run, look
+from pyro_posterior.sliced.same import equal_values
+from pyro_posterior.sliced.signature import Signature, signature, tensors_of
+
+#: Minibatches of a kind of their own that are kept, besides the first and the last.
+MOST_KEPT = 4
+
+#: Further draws that are looked at where the way through the code depends on draws.
+MORE_DRAWS = 16
+
+#: How an argument compares over all minibatches: one and the same tensor, equal values, or neither.
+Stays = Literal["same", "equal", "differs"]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What one pass over the minibatches showed."""
+
+    first: Minibatch
+    last: Minibatch
+    kept: tuple[Minibatch, ...]  # the first of each kind, as far as kept, and the last
+    runs: tuple[Run, ...]  # the first is of the first minibatch
+    more: tuple[Run, ...]  # other draws of the first minibatch, where the way may depend on draws
+    kinds: tuple[int, ...]  # number of the run that stands for each minibatch
+    stays: tuple[Stays, ...]  # by number of the tensor among the arguments
+    shapes: tuple[tuple[tuple[int, ...], ...], ...]  # by minibatch and tensor
+
+    @property
+    def several(self) -> bool:
+        return len(self.kinds) > 1
+
+
+def survey(
+    sampler: JointSampler, minibatches: Iterable[Minibatch], *, only_rows: bool = False
+) -> Survey:
+    """Look at every minibatch, and run guide and model on the first of each kind.
+
+    Two minibatches are of one kind if they differ in nothing but tensors' values and Python
+    learnt the same from those. ``only_rows`` says that all tensors were cut from full data, so
+    that those with equal values in all minibatches are row data as well.
+    """
+    runs: list[Run] = []
+    kinds: list[int] = []
+    shapes: list[tuple[tuple[int, ...], ...]] = []
+    kept: list[Minibatch] = []
+    known: dict[Signature, list[tuple[int, Guards]]] = {}
+    comparing: _Comparing | None = None
+    first = last = None
+    for minibatch in minibatches:
+        first = minibatch if first is None else first
+        last = minibatch
+        comparing = _Comparing(minibatch) if comparing is None else comparing
+        comparing.take(minibatch)
+        shapes.append(tuple(tuple(x.shape) for x in tensors_of(minibatch)))
+        alike = known.setdefault(signature(minibatch), [])
+        number = next((number for number, guards in alike if guards.hold(minibatch)), None)
+        if number is None:
+            run = look(sampler, minibatch)
+            number = len(runs)
+            runs.append(run)
+            alike.append((number, guards_of(run.record, run.flow)))
+            if len(kept) <= MOST_KEPT:
+                kept.append(minibatch)
+        kinds.append(number)
+    if first is None or last is None or comparing is None:
+        raise RequestError("data holds no batches: give at least one observation")
+    if last.index != kept[-1].index:
+        kept.append(last)
+    stays = comparing.stays
+    if only_rows and len(kinds) > 1:
+        stays = ["differs" if shapes[0][i] else s for i, s in enumerate(stays)]
+    more: list[Run] = []
+    if runs[0].flow is None or runs[0].flow.reads_draws:
+        more = [look(sampler, first, draw, recorded=False) for draw in range(1, 1 + MORE_DRAWS)]
+    return Survey(
+        first,
+        last,
+        tuple(kept),
+        tuple(runs),
+        tuple(more),
+        tuple(kinds),
+        tuple(stays),
+        tuple(shapes),
+    )
+
+
+class _Comparing:
+    """How the tensors of minibatches compare with those of the first."""
+
+    def __init__(self, first: Minibatch) -> None:
+        self._first = tensors_of(first)
+        self.stays: list[Stays] = ["same"] * len(self._first)
+
+    def take(self, minibatch: Minibatch) -> None:
+        found = tensors_of(minibatch)
+        if len(found) != len(self._first):
+            self.stays = ["differs"] * len(self._first)
+        for number, (one, other) in enumerate(zip(self._first, found, strict=False)):
+            if self.stays[number] == "differs" or _same(one, other):
+                continue
+            dense = one.layout == other.layout == torch.strided
+            self.stays[number] = "equal" if dense and equal_values(one, other) else "differs"
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return one is other or (
+        one.shape == other.shape
+        and one.stride() == other.stride()
+        and one.device == other.device
+        and one.dtype == other.dtype
+        and one.layout == other.layout == torch.strided
+        and one.data_ptr() == other.data_ptr()
+        and one.data_ptr() != 0
+    )
