@@ -15,7 +15,10 @@ import tempfile
 from collections.abc import Callable
 from importlib.metadata import metadata
 
-OPTIONAL = ("anndata", "arviz", "dask", "matplotlib", "pandas", "scanpy", "scvi", "xarray", "zarr")
+OPTIONAL = (
+    *("anndata", "arviz", "dask", "matplotlib", "pandas", "scanpy", "scvi", "vl_convert"),
+    *("xarray", "zarr"),
+)
 
 
 def main() -> None:
@@ -69,6 +72,7 @@ def main() -> None:
             lambda: to_pandas(found, "z"),
             lambda: to_arviz(found),
             lambda: plot_site(found, "z"),
+            lambda: found.report(os.path.join(folder, "report.html")),
         ]
         told: list[str] = []
         for each in asked:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from pyro_posterior.contracts import Block, Results, Segment, SegmentResult, Site
+from pyro_posterior.doubts import MissingData
 from pyro_posterior.draws import draw_block, workers_of
 from pyro_posterior.errors import RequestError
 from pyro_posterior.job import Job
@@ -39,8 +40,10 @@ def draw_segments(
     for one in begun:
         for index, first, behind in one.segment.pieces:
             waiting.setdefault(index, []).append((one, first, behind))
+    missing = MissingData()
     with workers_of(job.program) as pool:
         for minibatch in job.minibatches(sorted(waiting)):
+            missing.see(minibatch)
             takers = waiting.pop(minibatch.index)
             numbers = {one.segment.number for one, _, _ in takers}
             sites, lacking = _sites_in(job, minibatch.index, numbers)
@@ -68,6 +71,7 @@ def draw_segments(
                 one.passed(behind - first)
             while begun and begun[0].whole:
                 yield begun.pop(0).result()
+    missing.tell()
 
 
 def values_of(job: Job, segment: Segment) -> int:

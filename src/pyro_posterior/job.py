@@ -14,6 +14,7 @@ from pyro_posterior.batches import Batches, open_batches
 from pyro_posterior.calls import check_arguments
 from pyro_posterior.contracts import Minibatch, Program, RunPlan, Segment, Site
 from pyro_posterior.data.sources import NoSuchBatch
+from pyro_posterior.doubts import warn_of_laplace
 from pyro_posterior.errors import RequestError
 from pyro_posterior.joint import JointSampler
 from pyro_posterior.keyed.state import fresh_seed
@@ -109,6 +110,7 @@ def prepare(request: Request, place: Place, *, identified: bool = False) -> Job:
     del second
     stored = stored_names()
     check_arguments(request.model, request.guide, first)
+    warn_of_laplace(request.guide)
     set_up_guide(request.guide, first, seed)
     unread = JointSampler(request.model, request.guide, seed, request.obs_plate)
     engine = settings.engine if request.engine == "auto" else request.engine

@@ -268,14 +268,33 @@ class Posterior(dict[str, dict[str, np.ndarray]]):
 
         return to_anndata(self, adata, factor_names=factor_names, sites=sites, uns_key=uns_key)
 
-    def plot(self, site: str | None = None, ax: Axes | None = None, **options: Any) -> Axes:
-        """A picture of one site; see `pyro_posterior.exports.plots.plot_site`."""
+    def plot(
+        self,
+        site: str | Iterable[str] | None = None,
+        ax: Axes | None = None,
+        *,
+        kind: str | None = None,
+        **options: Any,
+    ) -> Any:
+        """A picture of one site, or ArviZ's of one or several.
+
+        Without ``kind`` the picture suits the size of the site, see
+        `pyro_posterior.exports.plots.plot_site`; "forest", "posterior", "pair" and "trace" are
+        ArviZ's, of the draws, see `pyro_posterior.exports.arviz_plots.plot_by_arviz`.
+        """
+        if kind is not None:
+            from pyro_posterior.exports.arviz_plots import plot_by_arviz
+
+            return plot_by_arviz(self, kind, site, **({} if ax is None else {"ax": ax}), **options)
         from pyro_posterior.exports.plots import plot_site
 
-        if site is None:
-            if len(self.plan.sites) != 1:
-                raise RequestError(f"plot needs a site; the posterior has {list(self.sites)}")
+        if site is None and len(self.plan.sites) == 1:
             site = self.plan.sites[0].name
+        if not isinstance(site, str):
+            raise RequestError(
+                f"plot needs one site, found {site!r}; the posterior has {list(self.sites)}. "
+                "Several at once are drawn by kind='forest', 'posterior', 'pair' or 'trace'"
+            )
         return plot_site(self, site, ax, **options)
 
     def report(self, path: str | PathLike[str] = "report.html", **options: Any) -> Path:

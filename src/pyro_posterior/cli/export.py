@@ -33,9 +33,9 @@ def export(options: argparse.Namespace) -> None:
 
 
 def _to_arviz(posterior: Any, output: Path, options: argparse.Namespace) -> None:
-    from pyro_posterior.exports.arviz import to_arviz
+    from pyro_posterior.exports.netcdf import write_netcdf
 
-    to_arviz(posterior).to_netcdf(str(output))
+    write_netcdf(posterior, output)
 
 
 def _to_csv(posterior: Any, output: Path, options: argparse.Namespace) -> None:

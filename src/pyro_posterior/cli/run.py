@@ -20,6 +20,7 @@ _OWN = {"command", "verbose", "target", "adata", "model_class", "report"}
 
 def run(options: argparse.Namespace) -> None:
     """Draw from the posterior and keep the result."""
+    from pyro_posterior.exports.vega import need_vega
     from pyro_posterior.functions import find_function
 
     given = {name: value for name, value in vars(options).items() if name not in _OWN}
@@ -29,6 +30,8 @@ def run(options: argparse.Namespace) -> None:
     read = [file_of(options.target), options.adata]
     check_store(store, read)
     check_file("--report", options.report, [*read, store])
+    if options.report is not None:
+        need_vega("--report")  # before the drawing, not after
     if "to_args" in given:
         given["to_args"] = find_function(given["to_args"])
     if "summary_fun" in given:

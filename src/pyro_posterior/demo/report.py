@@ -115,7 +115,7 @@ def draw_picture(posterior: Posterior, reference: Reference, verdict: Verdict, p
     labels = reference.labels[order]
     size, place = len(reference.types), np.arange(len(order))
     colours = np.array([COLOURS[label % len(COLOURS)] for label in labels])
-    figure = Figure(figsize=(14.5, 0.92 * size + 1.4))
+    figure = Figure(figsize=(13, 0.92 * size + 1.6))
     FigureCanvasAgg(figure)
     panels = figure.subplots(size, 1, sharex=True)
     edges = np.flatnonzero(np.diff(labels)) + 0.5
@@ -126,7 +126,7 @@ def draw_picture(posterior: Posterior, reference: Reference, verdict: Verdict, p
         for edge in edges:
             panel.axvline(edge, color="0.85", linewidth=0.8, zorder=0)
         panel.set_ylabel(
-            reference.types[kind], rotation=0, ha="right", va="center", fontsize=9, labelpad=24
+            reference.types[kind], rotation=0, ha="right", va="center", fontsize=9, labelpad=12
         )
         panel.yaxis.label.set_color(COLOURS[kind % len(COLOURS)])
         panel.set_ylim(0, 1.02 * float(high.max()))
@@ -137,26 +137,14 @@ def draw_picture(posterior: Posterior, reference: Reference, verdict: Verdict, p
     panels[-1].set_xlabel(
         f"{len(order)} held-out cells by annotated type, within it by the abundance of that type"
     )
-    handles = [
-        panels[0].plot([], [], "o-", color=COLOURS[kind % len(COLOURS)], label=name)[0]
-        for kind, name in enumerate(reference.types)
-    ]
-    figure.legend(
-        handles=handles,
-        title="Annotated type of the cell",
-        loc="center left",
-        bbox_to_anchor=(0.805, 0.5),
-        frameon=False,
-        fontsize=8.5,
-        title_fontsize=9,
-    )
     figure.suptitle(
-        "Abundance of each type (one panel each) in every cell: posterior mean and 90 % interval\n"
+        "Abundance of each type (one panel each) in every cell: posterior mean and 90 % interval, "
+        "coloured by the annotated type of the cell\n"
         f"The largest type is the annotated one in {verdict.accuracy:.0%} of cells; in "
         f"{verdict.overlap.mean():.0%} the runner-up's interval overlaps it",
         fontsize=11,
         x=0.5,
         y=0.985,
     )
-    figure.subplots_adjust(left=0.185, right=0.795, top=0.925, bottom=0.04, hspace=0.16)
+    figure.subplots_adjust(left=0.2, right=0.985, top=0.92, bottom=0.05, hspace=0.16)
     figure.savefig(path, dpi=130)

@@ -108,6 +108,8 @@ def run_demo(
             store=folder / "posterior.zarr",
             overwrite=True,
             show_progress=show_progress,
+            coords={"cells": reference.names, "genes": reference.genes, "types": reference.types},
+            dims={"share": ["types"]},
         )
     print(
         f"sampling  {time.perf_counter() - fitted:6.1f} s  {num_samples} joint draws in minibatches "

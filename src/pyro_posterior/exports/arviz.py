@@ -42,7 +42,7 @@ def to_arviz(
     MissingPackageError
         ArviZ is not installed.
     """
-    arviz = _need_arviz()
+    arviz = need_arviz("to_arviz")
     made = {"created_at": datetime.datetime.now(datetime.UTC).isoformat()}
     groups = {
         name: dataset.assign_attrs(made)
@@ -55,11 +55,18 @@ def to_arviz(
     return xarray.DataTree.from_dict(groups)
 
 
-def _need_arviz() -> Any:
+def need_arviz(purpose: str) -> Any:
+    """ArviZ, imported quietly.
+
+    Raises
+    ------
+    MissingPackageError
+        It is not installed.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # ArviZ announces its next version when imported
             import arviz
     except ImportError as error:
-        raise MissingPackageError("arviz", "arviz", "to_arviz") from error
+        raise MissingPackageError("arviz", "arviz", purpose) from error
     return arviz

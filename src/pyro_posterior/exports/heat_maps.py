@@ -108,7 +108,7 @@ def _heat_map(
                 "labelExpr": f"isValid({labels}[datum.value]) ? {labels}[datum.value] : ''",
                 "labelAngle": -60 if axis == "x" else 0,
                 "labelLimit": 110,
-                "labelOverlap": True,
+                "labelOverlap": size > 24,
                 "tickMinStep": 1,
                 "tickCount": min(size, 40),
                 "grid": False,
