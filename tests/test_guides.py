@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import numpy as np
 import pyro
 import pyro.distributions as dist
@@ -29,6 +27,7 @@ from pyro.infer.autoguide import (
 from pyro.infer.autoguide.initialization import init_to_value
 from pyro.nn import PyroModule
 
+from pyro_posterior.errors import PosteriorWarning
 from toy_models import assert_same, assert_within, sample
 
 NUM_OBS = 9
@@ -205,14 +204,13 @@ def test_messenger_guides_in_minibatches(engine, make):
     _assert_moments(parts, whole)
 
 
-def test_a_messenger_guide_that_was_never_run_is_told(engine, caplog):
+def test_a_messenger_guide_that_was_never_run_is_told(engine):
     def make():
         pyro.clear_param_store()
         return AutoNormalMessenger(model)
 
-    with caplog.at_level(logging.WARNING, "pyro_posterior"):
+    with pytest.warns(PosteriorWarning, match="never been run"):
         one = sample(model, make(), (Y,), num_samples=9, engine=engine)
-    assert "never been run" in caplog.text
     torch.rand(7)
     assert_same(one, sample(model, make(), (Y,), num_samples=9, engine=engine))
 
