@@ -7,8 +7,8 @@ from pyro_posterior.contracts import Engine
 #: Observations per minibatch where none is given and scvi-tools is not loaded.
 batch_size: int = 128
 
-#: Seed of calls that give none. None: a fresh seed from the operating system, kept in the result.
+#: Seed of calls that give none. Where it is None, each takes a fresh one, kept in its result.
 seed: int | None = None
 
-#: Engine of the mixin's calls that give none: "auto", "sliced" or "loop".
+#: Engine of calls that give none, "auto", "sliced" or "loop".
 engine: Engine = "auto"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pyro_posterior.cli.labels import read_coords
+from pyro_posterior.cli.labels import read_coords, read_dims
 from pyro_posterior.errors import RequestError
 
 
@@ -46,3 +46,10 @@ def test_a_column(words, labels, files):
 def test_what_does_not_fit(words, message, files):
     with pytest.raises(RequestError, match=message):
         read_coords([words])
+
+
+def test_axes_of_a_site():
+    assert read_dims("w=cells,factor") == ("w", ["cells", "factor"])
+    for words in ("w", "=a", "w=", "w=a,,b"):
+        with pytest.raises(RequestError, match="not of the form SITE=AXIS,AXIS"):
+            read_dims(words)

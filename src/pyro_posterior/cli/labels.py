@@ -23,6 +23,20 @@ def read_coords(words: Iterable[str]) -> dict[str, list[str]]:
     return dict(map(_read, words))
 
 
+def read_dims(words: str) -> tuple[str, list[str]]:
+    """A site and the names of its axes, from ``SITE=AXIS,AXIS``.
+
+    Raises
+    ------
+    RequestError
+        Words of another form.
+    """
+    site, equals, axes = words.rpartition("=")
+    if not equals or not site or not all(axes.split(",")):
+        raise RequestError(f"--dims {words!r} is not of the form SITE=AXIS,AXIS")
+    return site, axes.split(",")
+
+
 def _read(words: str) -> tuple[str, list[str]]:
     dim, equals, where = words.partition("=")
     if not equals or not dim or not where:

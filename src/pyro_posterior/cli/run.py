@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pyro_posterior.cli.labels import read_coords
+from pyro_posterior.cli.labels import read_coords, read_dims
 from pyro_posterior.cli.options import PROG, UNSET, add_command, add_target, load
 from pyro_posterior.cli.outputs import check_file, check_store, file_of
 from pyro_posterior.cli.report import write_page
@@ -38,6 +38,8 @@ def run(options: argparse.Namespace) -> None:
         given["summary_fun"] = dict(map(_summary, given["summary_fun"]))
     if "coords" in given:
         given["coords"] = read_coords(given["coords"])
+    if "dims" in given:
+        given["dims"] = dict(map(read_dims, given["dims"]))
     if "client" in given:
         given["client"] = _client(given["client"])
     posterior = load(options).sample(given)
@@ -99,6 +101,13 @@ def add_run(commands: Any) -> None:
         default=UNSET,
         metavar="DIM=FILE:COLUMN",
         help="labels along a dimension, such as cells=cells.csv:id; may be given several times",
+    )
+    add(
+        "--dims",
+        action="append",
+        default=UNSET,
+        metavar="SITE=AXIS,AXIS",
+        help="names of a site's axes, such as weights=cells,factor; may be given several times",
     )
     add("--seed", type=int, default=UNSET, help="the same seed gives the same numbers")
     add = parser.add_argument_group("how to draw").add_argument
