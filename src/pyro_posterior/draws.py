@@ -27,13 +27,20 @@ def workers_of(program: Program) -> Iterator[ThreadPoolExecutor | None]:
     if program.workers == 1:
         yield None
         return
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    with torch_threads(1), ThreadPoolExecutor(program.workers) as pool:
+        yield pool
+
+
+@contextlib.contextmanager
+def torch_threads(count: int | None) -> Iterator[None]:
+    """Let torch use so many threads, and as many as before afterwards; None: as it does."""
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
     try:
-        with ThreadPoolExecutor(program.workers) as pool:
-            yield pool
+        yield
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
 
 
 def draw_block(

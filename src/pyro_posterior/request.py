@@ -53,6 +53,7 @@ class Request:
     dims: Mapping[str, Sequence[str]] | None = None
     client: Any = None
     shard: tuple[int, int] | Literal["auto"] | None = None
+    threads: int | None = None
 
     #: Sites that the guide lacks are drawn from the model without a word; a host may say so.
     model_draws: ClassVar[bool] = False
@@ -74,6 +75,8 @@ class Request:
             raise RequestError(
                 f"draws={self.draws!r} is unknown: choose 'stratified' or 'independent'"
             )
+        if self.threads is not None:
+            _check_whole("threads", self.threads, least=1)
         check_batch_size(self.batch_size)
         if not self.devices:
             raise RequestError("device=[] names no device: give an index, a name, 'all' or 'auto'")

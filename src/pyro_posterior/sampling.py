@@ -81,6 +81,9 @@ def sample_posterior(*args: Any, **kwargs: Any) -> Posterior:
         ``(index, count)``: draw this share of the run, into a ``store`` that all shares write to.
         "auto": as a SLURM array job or torchrun numbers it. Whoever finishes last gets the result;
         that of the others is empty, and its ``unfinished`` says what is missing.
+    threads
+        Threads that draw side by side on a CPU; None: as many as torch has (`torch.set_num_threads`).
+        The numbers do not depend on it.
 
     Returns
     -------

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from pyro_posterior.devices import resolve_device
+from pyro_posterior.draws import torch_threads
 from pyro_posterior.handlers import own_handlers
 from pyro_posterior.keyed.state import untouched_random_state
 from pyro_posterior.networks import evaluating, modules_of, placed
@@ -47,6 +48,7 @@ def undisturbed(request: Request) -> Iterator[Place]:
         stack.enter_context(one_at_a_time())
         modules = modules_of(request.model, request.guide)
         stack.enter_context(_torch_as_usual(device))
+        stack.enter_context(torch_threads(request.threads))
         stack.enter_context(own_handlers())
         stack.enter_context(untouched_random_state())
         stack.enter_context(evaluating(modules))

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from pyro_posterior.errors import CannotSliceError
+from pyro_posterior.errors import CannotSliceError, RequestError
 from toy_models import sample
 
 ROWS = 14
@@ -237,3 +237,29 @@ def test_a_loader_that_fills_the_same_tensors_again(read: Out) -> None:
 @pytest.mark.parametrize("read", READS.values(), ids=READS)
 def test_what_python_reads_of_the_data_is_guarded_by_its_content(read: Out) -> None:
     _both(*with_out(read), rows())
+
+
+# --------------------------------------------------------------------- what is beside the arguments
+
+
+@pytest.mark.parametrize("engine", ["auto", "sliced"])
+def test_state_that_to_args_sets_is_found_at_the_second_minibatch(engine: str) -> None:
+    class Model:
+        now = 0.0
+
+        def __call__(self, x: torch.Tensor, index: torch.Tensor) -> None:
+            with pyro.plate("obs", ROWS, subsample=index):
+                pyro.sample("z", dist.Normal(torch.zeros(len(x)), 1.0))
+                pyro.deterministic("out", 0 * x + self.now)
+
+    model = Model()
+
+    def to_args(batch: Any) -> Any:
+        model.now = float(batch[2])
+        return batch[:2], {}
+
+    _, guide = with_out(lambda x, z: x)
+    x, index = rows()
+    batches = [(x[s : s + 4], index[s : s + 4], s) for s in range(0, ROWS, 4)]
+    with pytest.raises(RequestError, match=r"minibatch 1 .*beside their arguments"):
+        sample(model, guide, batches, to_args=to_args, engine=engine, num_samples=8)

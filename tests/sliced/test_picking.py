@@ -9,6 +9,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.infer.autoguide import AutoNormal
 
 from pyro_posterior.errors import RequestError
 from toy_models import sample
@@ -48,6 +49,7 @@ def _put_draws(y: torch.Tensor) -> torch.Tensor:
 
 
 BATCHED: dict[str, Value] = {
+    "drawn mask on both sides": lambda y: _chosen(y),
     "constant mask": lambda y: normal()[MASK],
     "mask of one axis": lambda y: (normal() * TABLE)[:, MASK],
     "mask of two axes": lambda y: (normal() * TABLE)[TABLE > 5],
@@ -90,6 +92,38 @@ def test_many_draws_at_once(value: Value) -> None:
         np.testing.assert_allclose(sliced["posterior_samples"][name], draws, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("flow", ["spline", "spline_autoregressive", "spline_coupling"])
+def test_spline_flows(flow: str) -> None:
+    torch.manual_seed(0)
+    transform = getattr(dist.transforms, flow)(3)
+
+    def model(y: torch.Tensor) -> None:
+        base = dist.Normal(torch.zeros(3), 1.0).to_event(1)
+        pyro.sample("z", dist.TransformedDistribution(base, [transform]))
+
+    options = {"num_samples": 20, "return_samples": True}
+    loop = sample(model, model, (Y,), engine="loop", **options)
+    sliced = sample(model, model, (Y,), engine="sliced", **options)
+    assert sliced.plan.engine == "batched slice"
+    draws = [each["posterior_samples"]["z"] for each in (loop, sliced)]
+    np.testing.assert_allclose(draws[1], draws[0], rtol=1e-5, atol=1e-6)
+
+
+def test_cholesky_factors_under_an_autoguide() -> None:
+    def model(y: torch.Tensor) -> None:
+        factor = pyro.sample("factor", dist.LKJCholesky(3, 2.0))
+        pyro.sample("y", dist.MultivariateNormal(torch.zeros(3), scale_tril=factor), obs=y[:3])
+
+    guide = AutoNormal(model)
+    guide(Y)
+    options = {"num_samples": 20, "return_samples": True}
+    loop = sample(model, guide, (Y,), engine="loop", **options)
+    sliced = sample(model, guide, (Y,), engine="sliced", **options)
+    assert sliced.plan.engine == "batched slice"
+    draws = [each["posterior_samples"]["factor"] for each in (loop, sliced)]
+    np.testing.assert_allclose(draws[1], draws[0], rtol=1e-5, atol=1e-6)
+
+
 def test_a_mask_from_the_data_has_as_many_values_as_its_minibatch() -> None:
     def model(y: torch.Tensor, index: torch.Tensor) -> None:
         with pyro.plate("obs", 12, subsample=index):
@@ -102,6 +136,22 @@ def test_a_mask_from_the_data_has_as_many_values_as_its_minibatch() -> None:
     sliced = sample(model, model, data, engine="sliced", **options)
     for name, draws in loop["posterior_samples"].items():
         np.testing.assert_allclose(sliced["posterior_samples"][name], draws, rtol=1e-5, atol=1e-6)
+
+
+def _chosen(y: torch.Tensor) -> torch.Tensor:
+    z, out = normal(), torch.zeros(4)
+    inside = z > 0
+    outside = ~inside
+    out[inside] = z[inside]
+    out[outside] = y[outside]
+    return out
+
+
+def _counted(y: torch.Tensor) -> torch.Tensor:
+    z, out = normal(), torch.zeros(4)
+    picked = z[z > 0]
+    out[z > 0] = picked
+    return out + len(picked)  # Python knows how many there are
 
 
 def _writes_to_the_row(y: torch.Tensor) -> torch.Tensor:
@@ -123,7 +173,9 @@ def _out_of_range(y: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.one_hot(k.long().clamp(max=2), 3)
 
 
-@pytest.mark.parametrize("value", [_writes_to_the_row, _writes_to_the_table, _out_of_range])
+@pytest.mark.parametrize(
+    "value", [_writes_to_the_row, _writes_to_the_table, _out_of_range, _counted]
+)
 def test_a_view_stays_one(value: Value) -> None:
     def model(y: torch.Tensor) -> None:
         pyro.deterministic("out", value(y))

@@ -14,6 +14,7 @@ import torch
 
 from pyro_posterior.contracts import Block, Minibatch, Site
 from pyro_posterior.draws import draw_block
+from pyro_posterior.errors import RequestError
 from pyro_posterior.joint import JointSampler
 from pyro_posterior.sliced import program as module
 from pyro_posterior.sliced import sizes
@@ -177,3 +178,17 @@ def test_the_description_prints_every_graph_and_what_fell_away() -> None:
     text = program().describe()
     for part in ("batched slice", "# prologue", "# globals", "# body", "fell away", "draw_normal_"):
         assert part in text
+
+
+def test_threads_are_an_argument_and_the_numbers_do_not_depend_on_it() -> None:
+    before = torch.get_num_threads()
+    options: dict[str, Any] = {"num_samples": 300, "return_samples": True, "engine": "sliced"}
+    data = (torch.linspace(-1.0, 1.0, 30),)
+    one, two = (sample(model, model, data, threads=count, **options) for count in (1, 2))
+    assert ", 1 chunks side by side" in one.program
+    assert ", 2 chunks side by side" in two.program
+    assert torch.get_num_threads() == before
+    for name, draws in one["posterior_samples"].items():
+        np.testing.assert_array_equal(two["posterior_samples"][name], draws)
+    with pytest.raises(RequestError, match="threads must be at least 1"):
+        sample(model, model, data, threads=0)

@@ -66,7 +66,7 @@ def as_reason(doing: str) -> Iterator[None]:
         if "\n" in str(error):
             raise CannotSliceError(str(error).split("\n")[0]) from error
         raise
-    except MemoryRanOutError:
+    except (MemoryRanOutError, RequestError):
         raise
     except Exception as error:
         first = (str(error) or type(error).__name__).split("\n")[0]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import operator
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,9 +17,9 @@ from torch.utils._pytree import tree_flatten
 
 from pyro_posterior.errors import CannotSliceError
 from pyro_posterior.sliced.lines import calling_line
-from pyro_posterior.sliced.masks import picked_by_numbers
+from pyro_posterior.sliced.masks import is_mask, picked_by_numbers
 from pyro_posterior.sliced.signature import content_of
-from pyro_posterior.sliced.tape import Leak, Op, Tape
+from pyro_posterior.sliced.tape import Leak, Op, Ref, Tape
 
 # Ways in which Python sees a tensor's values without any operation being dispatched, ...
 _READS = {"__repr__", "__format__", "__str__", "tolist", "storage_offset", "__reduce_ex__"}
@@ -100,6 +102,8 @@ class LeakWatch(TorchFunctionMode):
         elif name == "__getitem__" and (picked := picked_by_numbers(*args)) is not None:
             self._tape.copied.append((len(self._tape.ops), picked, args[0]))
             return picked
+        elif name == "__setitem__" and (moved := self._moved_by_mask(*args)) is not None:
+            return moved
         before = len(self._tape.ops)
         self._tape.seen_functions += 1
         try:
@@ -112,6 +116,31 @@ class LeakWatch(TorchFunctionMode):
             )
         return out
 
+    def _moved_by_mask(self, target: torch.Tensor, mask: Any, value: Any) -> torch.Tensor | None:
+        """``target[mask] = source[mask]`` as a choice between the two, whatever the mask.
+
+        Only where the values in between were made by the operation before and no variable holds
+        them, so that nothing but this statement has seen how many there are.
+        """
+        tape = self._tape
+        if not (is_mask(mask) and _is_plain(value) and len(tape.ops) > 1):
+            return None
+        if sys.getrefcount(value) > _references_to_a_temporary():
+            return None
+        count, pick = tape.ops[-2:]
+        picks = pick.func is torch.ops.aten.index.Tensor and pick.outs == (tape.known(value),)
+        if not picks or pick.args[1] != [Ref(tape.known(mask) or 0)] or count.read is None:
+            return None
+        source = self._alive(pick.args[0].uid)
+        if source is None or source.shape != target.shape or mask.shape != target.shape:
+            return None
+        del tape.ops[-2:]
+        return target.copy_(torch.where(mask, source, target))
+
+    def _alive(self, uid: int) -> torch.Tensor | None:
+        held = self._tape.alive(self._tape.storage[uid])
+        return next((x for number, x in held if number == uid), None)
+
     def _note_unseen(self, name: str, before: int, args: Any, kwargs: Any) -> None:
         """Tensors that no operation took were read on the way: numbers, lengths, boundaries."""
         seen = {uid for op in self._tape.ops[before:] for uid in op.ins}
@@ -120,6 +149,30 @@ class LeakWatch(TorchFunctionMode):
                 continue
             if self._tape.uid(value) not in seen:
                 self._note(name, value)
+
+
+class _CountReferences(TorchFunctionMode):
+    """As `LeakWatch` sees it: how many references there are to a value that no variable holds."""
+
+    found = 0
+
+    def _count(self, target: torch.Tensor, mask: Any, value: Any) -> None:
+        self.found = sys.getrefcount(value)
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func is torch.Tensor.__setitem__:
+            return self._count(*args)
+        return func(*args, **(kwargs or {}))
+
+
+@functools.cache
+def _references_to_a_temporary() -> int:
+    target, mask = torch.zeros(1), torch.ones(1, dtype=torch.bool)
+    with _disable_current_modes(), _CountReferences() as counting:
+        target[mask] = target[mask]
+    return counting.found
 
 
 def _is_plain(value: Any) -> bool:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from pyro_posterior.contracts import Block, Minibatch, Part, Site
-from pyro_posterior.errors import CannotSliceError
+from pyro_posterior.errors import CannotSliceError, RequestError
 from pyro_posterior.joint import JointSampler
 from pyro_posterior.loop import LoopProgram
 from pyro_posterior.sliced.compiled import Compiled, LoopDraw
@@ -97,7 +97,10 @@ class SlicedProgram:
         for course, tier in self.ends:
             if course.serves(minibatch, known):
                 compiled = course.sliced.compiled(tier == "batched slice", minibatch)
-                return Way(tier, tuple((each, each.prologue(minibatch)) for each in compiled))
+                way = Way(tier, tuple((each, each.prologue(minibatch)) for each in compiled))
+                if minibatch.index == 1:
+                    self._look_once_more(course, way, minibatch)
+                return way
         sampler = self.terms.sampler
         for course in self._courses:
             if course.serves(minibatch, known):
@@ -110,6 +113,31 @@ class SlicedProgram:
             raise CannotSliceError("a guard does not hold on its own minibatch")
         self._courses.keep(course)
         return way_of(course, sampler, [(minibatch, _draws_of(seen))])
+
+    def _look_once_more(self, course: Course, way: Way, minibatch: Minibatch) -> None:
+        """Hold a minibatch that was not recorded to the loop.
+
+        Raises
+        ------
+        RequestError
+            Its draws are others, since the model looks at something beside its arguments.
+        """
+        sampler, found = self.terms.sampler, self._loop_draws(minibatch)[0]
+        try:
+            for compiled, prologue in way.groups:
+                compiled.check(prologue, sampler, minibatch, found)
+            return
+        except CannotSliceError as reason:
+            differs = reason
+        with contextlib.suppress(CannotSliceError):  # rounding alone is no difference
+            for compiled in course.sliced.compiled(False, minibatch):
+                compiled.check(compiled.prologue(minibatch), sampler, minibatch, found)
+            return
+        raise RequestError(
+            f"in minibatch {minibatch.index} {differs}: model or guide look at something beside their "
+            "arguments that changes from minibatch to minibatch; pass it as an argument, or draw with "
+            'engine="loop"'
+        )
 
     def _study(self, minibatch: Minibatch) -> Study:
         terms, draws = self.terms, _draws(self.terms.num_samples)
@@ -192,7 +220,6 @@ def build_sliced(
     device: torch.device,
     strict: bool = False,
     seen: Record | None = None,
-    threads: int | None = None,
     chunk: int | None = None,
 ) -> SlicedProgram:
     """Record, slice, batch and check on the first and the last minibatch.
@@ -213,8 +240,6 @@ def build_sliced(
         Raise where a later minibatch needs the loop, instead of using it.
     seen
         A record of the first minibatch from before the sites were known.
-    threads
-        Chunks drawn side by side on a CPU; by default as many as torch has threads.
     chunk
         Bytes of random numbers in a chunk, as an earlier run reported them (`SlicedProgram.chunk_bytes`);
         by default as suits the machine.
@@ -251,9 +276,7 @@ def build_sliced(
             logger.info("drawing one at a time from the slice: %s", way.reason)
         found.append((course, way.tier))
         fewest = min(fewest, *(compiled.draws_at_once for compiled, _ in way.groups))
-    workers = 1
-    if device.type == "cpu":
-        workers = torch.get_num_threads() if threads is None else threads
+    workers = torch.get_num_threads() if device.type == "cpu" else 1
     return SlicedProgram(
         terms=terms,
         sites=tuple(sites),
