@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from pyro_posterior.contracts import RunPlan
 from pyro_posterior.errors import StoreError
 from pyro_posterior.files import PARTIAL
 from pyro_posterior.labels import site_dims
@@ -26,21 +28,25 @@ _OWN = re.compile(rf"segments/(\d+\.(json|bin)|locks/\d+)|{re.escape(RUN)}|{re.e
 _OWN_FOLDERS = re.compile(r"segments(/locks)?")
 
 
+@functools.lru_cache(maxsize=4)
+def _array_folders(plan: RunPlan) -> frozenset[str]:
+    """Folders of arrays that a result can have: of sites, and of labels."""
+    dims = {dim for dims in site_dims(plan).values() for dim in dims}
+    return frozenset(dims | set(array_names(site.name for site in plan.sites).values()))
+
+
 def is_part(header: Header, name: str) -> bool:
     """Whether a file or folder, named from the root on, can belong to the store of this header."""
     if _OWN.fullmatch(name) or _OWN_FOLDERS.fullmatch(name):
         return True
     group, _, rest = name.partition("/")
-    plan = header.plan
-    if group not in (*plan.result_names, COORDS):
-        return False
     array, _, inside = rest.partition("/")
+    if group not in (*header.plan.result_names, COORDS):
+        return False
     if rest in ("", METADATA):
         return True
-    if group != COORDS:
-        dims = {dim for dims in site_dims(plan).values() for dim in dims}
-        if array not in dims and array not in array_names(s.name for s in plan.sites).values():
-            return False
+    if group != COORDS and array not in _array_folders(header.plan):
+        return False
     return array not in (".", "..") and (inside in ("", METADATA) or bool(_CHUNK.fullmatch(inside)))
 
 
