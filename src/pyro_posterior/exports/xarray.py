@@ -20,6 +20,9 @@ _DRAWS = "posterior_samples"
 GROUPS: Mapping[str, str] = {
     "latent": "posterior",
     "deterministic": "posterior",
+    "derived": "posterior",
+    "predicted": "posterior_predictive",
+    "density": "log_likelihood",
     "observed": "observed_data",
 }
 
@@ -145,9 +148,18 @@ def draw_groups(
         sites = [site.name for site in posterior.plan.sites if GROUPS[site.kind] == group]
         if sites:
             dataset = to_dataset(posterior, _DRAWS, sites=sites, dims=dims, coords=coords)
-            same = group == "observed_data"  # in every draw
-            groups[group] = dataset.isel(chain=0, draw=0, drop=True) if same else dataset
+            if group == "observed_data":  # the same in every draw
+                dataset = dataset.isel(chain=0, draw=0, drop=True)
+                dataset = dataset.rename(_names_of_data(dataset, groups))
+            groups[group] = dataset
     return groups
+
+
+def _names_of_data(dataset: Any, groups: Mapping[str, Any]) -> dict[str, str]:
+    """Data of a predicted site go by its name, as ArviZ compares the two groups."""
+    predicted = groups.get("posterior_predictive", {})
+    names = {name: str(name).removesuffix("_observed") for name in dataset.data_vars}
+    return {name: bare for name, bare in names.items() if bare != name and bare in predicted}
 
 
 def attributes(posterior: Posterior) -> dict[str, Any]:
