@@ -315,3 +315,13 @@ def test_functions_that_take_anything_are_called():
         TOY.guide(args[0])
 
     assert sample(model, guide, Y, num_samples=2)["post_sample_means"]["z"].shape == (10,)
+
+
+@pytest.mark.parametrize("batch_size", [None, 4])
+@pytest.mark.parametrize("engine", ["auto", "loop", "sliced"])
+def test_model_and_guide_exchanged(batch_size, engine):
+    """Their draws would come from the prior."""
+    with pytest.raises(
+        RequestError, match="guide observes 'y' and the model observes nothing.*exch"
+    ):
+        sample(TOY.guide, TOY.model, TOY.data, engine=engine, batch_size=batch_size)

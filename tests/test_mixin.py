@@ -491,3 +491,10 @@ def test_a_batch_that_its_host_changes(sizes, engine):
         ).means
         np.testing.assert_allclose(means["z"], np.full(6, 6.0), rtol=1e-4)
     assert all(sorted(batch) == ["i", "s", "x"] for batch in batches)
+
+
+def test_model_and_guide_of_a_host_exchanged():
+    host = Host()
+    host.module.model, host.module.guide = host.module.guide, host.module.model
+    with pytest.raises(RequestError, match="model and guide seem to be exchanged"):
+        host.sample_posterior(**QUIET)

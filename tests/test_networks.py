@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from pyro_posterior import PyroSampleMixin
+from pyro_posterior.errors import RequestError
 from pyro_posterior.networks import evaluating, modules_of, placed
 from toy_models import sample
 
@@ -234,3 +235,30 @@ def test_a_part_reached_before_its_whole_is_not_listed_twice():
     whole = nn.Sequential(Net(), Net())
     part = whole[0]
     assert modules_of(lambda x: part(x), functools.partial(print, [[whole]])) == [whole]
+
+
+@pytest.mark.parametrize("base", [nn.Dropout, nn.BatchNorm1d])
+@pytest.mark.parametrize("engine", ["auto", "loop"])
+def test_what_stays_in_training_mode_is_an_error(base, engine):
+    class Always(base):
+        def train(self, mode=True):
+            return super().train(True)
+
+    net = Always(3) if base is nn.BatchNorm1d else Always(0.5)
+    before = state_of(net)[0]
+    with pytest.raises(RequestError, match="a Always stays in training mode .*pyro.sample"):
+        by_function(*fit_of(lambda x: net(x)), engine, 4)
+    assert all(torch.equal(value, net.state_dict()[name]) for name, value in before.items())
+
+
+def test_a_layer_that_gets_a_false_eval_is_met_by_itself(engine):
+    class Deaf(Net):
+        def train(self, mode=True):
+            return self
+
+    net = Deaf()
+    net.bn.train()
+    net.drop.train()
+    found = by_function(*fit_of(lambda x: net(x)), engine, 4)
+    np.testing.assert_allclose(found["post_sample_means"]["z"], net.right(X), atol=1e-5)
+    assert net.bn.training

@@ -1,20 +1,17 @@
-"""Whether model and guide can be called as asked: with these arguments, and each in its own part."""
+"""Whether model and guide can be called with what a batch gives."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-import pyro.distributions as dist
 import torch
-from pyro import poutine
 from pyro.infer.autoguide.effect import AutoMessenger
 from pyro.infer.autoguide.guides import AutoGuide
 
 from pyro_posterior.contracts import Minibatch
 from pyro_posterior.errors import RequestError
-from pyro_posterior.joint import is_plate
 
 
 def check_arguments(model: Callable[..., Any], guide: Callable[..., Any], first: Minibatch) -> None:
@@ -64,33 +61,3 @@ def _kind(value: Any) -> str:
     if isinstance(value, torch.Tensor):
         return f"tensor {tuple(value.shape)}"
     return type(value).__name__
-
-
-def check_parts(guide_trace: poutine.Trace, trace: poutine.Trace) -> None:
-    """Raise where what came as guide is the model: it has observed sites, and the model has none.
-
-    Parameters
-    ----------
-    guide_trace, trace
-        Of the guide, and of the model replayed against it.
-    """
-    theirs, own = _observed(guide_trace.nodes), _observed(trace.nodes)
-    if theirs and not own:
-        raise RequestError(
-            f"the guide observes {theirs[0]!r} and the model observes nothing: model and guide seem "
-            "to be exchanged; call sample_posterior(model, guide, data)"
-        )
-
-
-def _observed(nodes: Mapping[str, Any]) -> list[str]:
-    return [name for name, node in nodes.items() if node["type"] == "sample" and _is_data(node)]
-
-
-def _is_data(node: Any) -> bool:
-    fn, infer = node["fn"], node["infer"]
-    while hasattr(fn, "base_dist"):
-        fn = fn.base_dist
-    if is_plate(node) or isinstance(fn, dist.Unit):  # the indices of a plate, or a factor
-        return False
-    made = infer.get("_deterministic") or infer.get("is_auxiliary")
-    return bool(node["is_observed"]) and not made

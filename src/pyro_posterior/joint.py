@@ -16,6 +16,7 @@ from pyro import poutine
 
 from pyro_posterior.contracts import Minibatch
 from pyro_posterior.errors import RequestError
+from pyro_posterior.exchanged import check_parts
 from pyro_posterior.keyed.keys import Where
 from pyro_posterior.keyed.modes import KeyedDraws, KeyNamer
 from pyro_posterior.plates import PermutedRows, is_plate
@@ -72,6 +73,7 @@ class JointSampler:
         replayed = poutine.replay(self.model, trace=guide_trace)
         with PermutedRows():
             model_trace = poutine.trace(replayed).get_trace(*minibatch.args, **minibatch.kwargs)
+        check_parts(guide_trace, model_trace)
         return guide_trace, model_trace
 
     def traces(self, minibatch: Minibatch, draw: int) -> tuple[poutine.Trace, poutine.Trace]:

@@ -17,7 +17,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.module import register_module_forward_pre_hook
+
+from pyro_posterior.errors import RequestError
 
 #: Packages whose own objects and globals hold no network of the caller's.
 _FOREIGN = sys.stdlib_module_names | {
@@ -30,6 +34,9 @@ _MANY = 10_000
 
 #: Things looked at before the search ends; a model reaches a few hundred.
 _ENOUGH = 50_000
+
+#: Layers that draw, or learn from what they see, in training mode.
+_DIFFERENT_IN_TRAINING = (_DropoutNd, _NormBase, torch.nn.RReLU)
 
 _CONTAINERS = (list, tuple, set, frozenset, deque)
 
@@ -143,6 +150,12 @@ def evaluating(modules: list[torch.nn.Module]) -> Iterator[None]:
     def met(module: torch.nn.Module, args: Any) -> None:
         if module.training and threading.get_ident() == thread:
             evaluate(module)
+            if module.training and isinstance(module, _DIFFERENT_IN_TRAINING):
+                raise RequestError(
+                    f"a {type(module).__name__} stays in training mode though its eval() was called, "
+                    "so it would draw at random or change its running statistics: let its train() "
+                    "and eval() set module.training, or draw what is random with pyro.sample"
+                )
 
     hook = register_module_forward_pre_hook(met)
     try:
