@@ -253,6 +253,22 @@ def test_a_loader_that_shuffles_unseen_is_told(engine):
         sample(TOY.model, TOY.guide, Shuffling(None), num_samples=2, engine=engine)
 
 
+def test_a_loader_may_fill_the_same_memory_for_every_batch(engine, expected):
+    class Reusing:
+        def __iter__(self):
+            y, index = torch.empty(4), torch.empty(4, dtype=torch.long)
+            for cut in CUTS:
+                size = len(Y[cut])
+                y[:size], index[:size] = Y[cut], INDEX[cut]
+                yield y[:size], index[:size]
+
+    found = sample(
+        TOY.model, TOY.guide, Reusing(), num_samples=9, return_samples=True, engine=engine
+    )
+    for name, draws in expected.draws.items():
+        np.testing.assert_allclose(found.draws[name], draws, rtol=1e-5, atol=1e-6)
+
+
 def test_a_to_args_may_change_the_batch_it_gets(engine):
     """It pops keys and works in place; every call of it gets the batch as it was."""
 

@@ -16,6 +16,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.infer import config_enumerate
 from torch.utils.data import DataLoader, TensorDataset
 
 import pyro_posterior
@@ -498,3 +499,37 @@ def test_model_and_guide_of_a_host_exchanged():
     host.module.model, host.module.guide = host.module.guide, host.module.model
     with pytest.raises(RequestError, match="model and guide seem to be exchanged"):
         host.sample_posterior(**QUIET)
+
+
+@pytest.mark.parametrize("sizes", [(8,), (5, 3)])
+def test_a_latent_that_was_summed_out(sizes, engine):
+    """It is refused where it, or what is computed from it, is asked for; the rest is not."""
+
+    @config_enumerate
+    def model(y, index):
+        w = pyro.sample("w", dist.Dirichlet(torch.ones(2)))
+        with pyro.plate("rows", 8, subsample=index):
+            k = pyro.sample("k", dist.Categorical(w))
+            pyro.deterministic("loc", torch.tensor([-3.0, 3.0])[k])
+            pyro.sample("y", dist.Normal(torch.tensor([-3.0, 3.0])[k], 1.0), obs=y)
+
+    def guide(y, index):
+        pyro.sample("w", dist.Dirichlet(torch.tensor([900.0, 100.0])))
+
+    module = types.SimpleNamespace(
+        model=model, guide=guide, _get_fn_args_from_batch=lambda batch: (batch, {})
+    )
+    host = type("Host", (PyroSampleMixin,), {"module": module})()
+    batches = list(zip(torch.zeros(8).split(sizes), torch.arange(8).split(sizes), strict=True))
+    options = {"num_samples": 20, "engine": engine, "accelerator": "cpu", "show_progress": False}
+    for asked in ({"return_sites": ["w"]}, {"exclude_vars": ["k", "loc"]}):
+        means = host.sample_posterior(input_dl=batches, **options, **asked).means
+        assert list(means) == ["w"]
+        np.testing.assert_allclose(means["w"], [0.9, 0.1], atol=0.05)
+    for asked, name in (
+        ({}, "k"),
+        ({"return_sites": ["k"]}, "k"),
+        ({"exclude_vars": ["k"]}, "loc"),
+    ):
+        with pytest.raises(RequestError, match=f"'{name}'.*exclude_sites="):
+            host.sample_posterior(input_dl=batches, **options, **asked)

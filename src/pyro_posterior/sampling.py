@@ -27,8 +27,10 @@ def sample_posterior(*args: Any, **kwargs: Any) -> Posterior:
     model, guide
         Pyro model and its fitted guide, called with the same arguments.
     data
-        A tensor, or a tuple or dict of tensors (full data), or any re-iterable of batches such as
-        a DataLoader that does not shuffle; or a function without arguments that opens one of these.
+        Full data: a tensor or array, dense or sparse (of torch or SciPy), a DataFrame, Series or
+        DataArray, or a tuple or dict of these. Or any re-iterable of batches, a list or a
+        DataLoader that does not shuffle, which gives the same batches on every pass. Or a function
+        without arguments that opens one of these.
     num_samples
         Number of joint draws.
     return_sites, exclude_sites
@@ -37,7 +39,8 @@ def sample_posterior(*args: Any, **kwargs: Any) -> Posterior:
     obs_plate
         Name of the plate whose rows are the observations; by default the one that subsamples.
     to_args
-        ``to_args(batch) -> (args, kwargs)``, where a batch is not already the model's arguments.
+        ``to_args(batch) -> (args, kwargs)``, where a batch is not already the model's arguments. It
+        gets a copy, and DataFrames and AnnData as they are.
     batch_size
         Observations per minibatch of full data, cut along the first axis; None: all at once.
     accelerator, device

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.data._utils.collate import default_convert
 from torch.utils.data.dataloader import default_collate
 
+from pyro_posterior.data.arguments import copied
 from pyro_posterior.data.kinds import as_tensor, cut, in_memory, is_rows, length
 from pyro_posterior.data.samplers import row_numbers
 from pyro_posterior.errors import RequestError
@@ -152,8 +153,8 @@ class Passes:
                 self._next = None
                 raise NoSuchBatch from None
             self._next += 1
-            if self._next > index:
-                return batch
+            if self._next > index:  # a copy: some fill the same memory for every batch
+                return batch if isinstance(self._data, DataLoader) else copied(batch)
 
 
 class LoaderRows:

@@ -85,8 +85,8 @@ class Choice:
         if lacking:
             raise RequestError(
                 f"the guide has no draws for {_listed(lacking)}, latent in the model: add them to "
-                "the guide, pass the data if they are observed, or leave them out with "
-                f"exclude_sites={lacking!r}"
+                "the guide (what was summed out in the fit has no draws in it), pass the data if "
+                f"they are observed, or leave them out with exclude_sites={lacking!r}"
             )
         for site in chosen:
             rests_on = sorted(self.rests_on.get(site.name, frozenset()) & self.missing)
