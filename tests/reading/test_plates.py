@@ -131,6 +131,20 @@ def test_a_plate_that_only_counts_its_rows_is_none_at_random(draw):
         assert found.sites["z"].dims == ("rows",)
 
 
+def test_a_guide_and_a_model_with_other_totals_of_the_same_rows(draw):
+    """A second model for fewer observations in total than the minibatch, as scvi-tools' calls it."""
+
+    def body(total):
+        def run(y):
+            with pyro.plate("rows", total, subsample_size=len(y)):
+                pyro.sample("z", dist.Normal(y, 0.1))
+
+        return run
+
+    found = draw(body(4), body(N), [(Y,)])["post_sample_means"]
+    np.testing.assert_allclose(found["z"], Y.numpy(), atol=0.1)
+
+
 def test_a_plate_of_no_guide_that_is_picked_at_random(draw):
     def model(y):
         m = pyro.sample("m", dist.Normal(0.0, 1.0))

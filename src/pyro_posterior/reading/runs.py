@@ -119,7 +119,7 @@ class _PlateNotes(Messenger):
             rows = None if value is None else torch.as_tensor(value)
             chosen = len(rows) if rows is not None else fn.subsample_size
             self.asked[msg["name"]] = rows
-            self.sizes[msg["name"]] = (min(chosen or fn.size, fn.size), fn.size)
+            self.sizes[msg["name"]] = (fn.size if chosen is None else chosen, fn.size)
 
 
 def look(
