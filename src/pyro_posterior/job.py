@@ -65,6 +65,13 @@ class Job:
             repr(sorted(self.parts.items())).encode(), digest_size=16
         ).hexdigest()
 
+    @property
+    def known(self) -> Known:
+        """What other processes that make this job again need not read."""
+        nothing = Minibatch(0, ())
+        digests = tuple(self.batches.digest(index) for index in range(len(self.plan.batch_sizes)))
+        return Known(replace(self.reading, record=None, first=nothing, last=nothing), digests)
+
     def sites_of(self, segment: Segment) -> tuple[Site, ...]:
         """The sites that a segment holds, in the model's order."""
         return self.plan.local_sites if segment.number else self.plan.global_sites
@@ -80,12 +87,16 @@ class Job:
         planned = len(self.plan.batch_sizes)
         for index in wanted:
             try:
-                yield self.batches.get(index)
+                minibatch = self.batches.get(index)
             except NoSuchBatch:
                 raise RequestError(
                     f"data gave {index} minibatches when drawing where it had given {planned}: "
                     "every pass over it must give the same batches"
                 ) from None
+            except Exception as error:
+                error.add_note(f"while reading minibatch {index} (counted from 0)")
+                raise
+            yield minibatch
         if self.batches.count is None and wanted and wanted[-1] == planned - 1 > 0:
             with suppress(NoSuchBatch):
                 self.batches.get(planned)
@@ -95,12 +106,21 @@ class Job:
                 )
 
 
-def prepare(request: Request, place: Place, *, identified: bool = False) -> Job:
+@dataclass(frozen=True)
+class Known:
+    """What another process, where the job began, read in its pass over all of the data."""
+
+    reading: Reading  # without what belongs to that process: its record, data of minibatches
+    digests: tuple[str, ...]
+
+
+def prepare(request: Request, place: Place, known: Known | None = None) -> Job:
     """Read data, model and guide once, and fix everything that the numbers depend on.
 
-    ``identified`` asks for digests of all of it, which stores and other machines compare.
+    With what is ``known`` only the first and the last minibatch are read; of the others, what was
+    read elsewhere holds, and their digests are compared when they are drawn.
     """
-    identified = identified or request.store is not None or request.is_divided
+    identified = known is not None or request.store is not None or request.is_divided
     earlier = None if request.overwrite else earlier_run(request.store)
     seed = _seed(request, earlier)
     summaries = plan_summaries(request.summary_fun)
@@ -114,12 +134,18 @@ def prepare(request: Request, place: Place, *, identified: bool = False) -> Job:
     set_up_guide(request.guide, first, seed)
     unread = JointSampler(request.model, request.guide, seed, request.obs_plate)
     engine = settings.engine if request.engine == "auto" else request.engine
+    if known is not None:
+        unread = replace(unread, obs_plate=known.reading.obs_plate)
+        batches.expect(known.digests)
     reading = read(
         unread,
-        batches if several else (first,),
+        batches if several and known is None else (first,),
         only_rows=batches.only_rows,
         model_draws=request.model_draws,
     )
+    if known is not None:
+        last = batches.get(len(known.digests) - 1)
+        reading = replace(known.reading, record=reading.record, first=first, last=last)
     check_fitted(stored, list(place.modules), trained=request.trained)
     sites = reading.choice.select(
         request.return_sites, request.exclude_sites, request.return_observed

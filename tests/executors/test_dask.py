@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
 
 import numpy as np
 import pytest
+import torch
 
 from pyro_posterior.errors import RequestError
 from store_helpers import Batches, assert_same_bytes, complete_segments, run
@@ -81,21 +83,6 @@ def test_a_worker_killed_twice_in_the_middle_changes_nothing(client, toy, tmp_pa
     assert_same_bytes(tmp_path / "here.zarr", path)
 
 
-def test_an_error_of_the_model_is_the_users_own_and_says_which_minibatch(client, toy, tmp_path):
-    class Broken(_Slow):
-        def model(self, y, index):
-            if int(index[0]) == 20:
-                raise ZeroDivisionError("twenty")
-            return self._toy.model(y, index)
-
-    broken = Broken(toy)
-    with pytest.raises(ZeroDivisionError, match="twenty") as caught:
-        run(broken, broken.data, batch_size=4, store=tmp_path / "s.zarr", client=client)
-    notes = "\n".join(caught.value.__notes__)
-    assert "minibatch 5" in notes
-    assert "the same call goes on with the rest" in notes
-
-
 def test_what_cannot_be_sent_is_named(client, toy):
     lock = threading.Lock()
 
@@ -115,10 +102,64 @@ def test_data_that_can_only_be_read_from_the_beginning_are_refused(client, toy):
     assert_same(opened, run(toy, batches, obs_plate="obs"))
 
 
+class _Rows(torch.utils.data.Dataset):
+    """Rows by number; every process notes in a file of its own which ones it read."""
+
+    def __init__(self, toy, notes):
+        self._toy, self._notes = toy, notes
+
+    def __len__(self):
+        return self._toy.num_obs
+
+    def __getitem__(self, row):
+        with open(self._notes / str(os.getpid()), "a", encoding="ascii") as file:
+            file.write(f"{row} ")
+        return tuple(x[row] for x in self._toy.data)
+
+
+def test_a_worker_reads_the_rows_of_its_segments_and_of_both_ends(client, toy, tmp_path):
+    (notes := tmp_path / "notes").mkdir()
+    loader = torch.utils.data.DataLoader(_Rows(toy, notes), batch_size=2)
+    there = run(toy, loader, obs_plate="obs", client=client)
+    assert_same(run(toy, toy.data, batch_size=2, obs_plate="obs"), there)
+    read = {int(file.name): set(file.read_text().split()) for file in notes.iterdir()}
+    everything = {str(row) for row in range(44)}
+    assert read.pop(os.getpid()) == everything
+    assert set().union(*read.values()) == everything
+    assert len(read) == 2
+    assert all(rows < everything for rows in read.values())
+
+
+def test_an_error_on_a_worker_is_the_users_own_and_says_which_minibatch(client, toy, tmp_path):
+    class Broken(_Rows):
+        def __getitem__(self, row):
+            if multiprocessing.parent_process() is not None and row == 20:
+                raise ZeroDivisionError("twenty")
+            return tuple(x[row] for x in self._toy.data)
+
+    loader = torch.utils.data.DataLoader(Broken(toy, None), batch_size=4)
+    with pytest.raises(ZeroDivisionError, match="twenty") as caught:
+        run(toy, loader, obs_plate="obs", store=tmp_path / "s.zarr", client=client)
+    notes = "\n".join(caught.value.__notes__)
+    assert "minibatch 5" in notes
+    assert "the same call goes on with the rest" in notes
+
+
+def test_data_that_are_others_on_a_worker_are_found_out(client, toy):
+    class Changing(_Rows):
+        def __getitem__(self, row):
+            y, index = (x[row] for x in self._toy.data)
+            elsewhere = multiprocessing.parent_process() is not None
+            return (y + 100 if elsewhere and row == 20 else y), index
+
+    loader = torch.utils.data.DataLoader(Changing(toy, None), batch_size=2)
+    with pytest.raises(RequestError, match="minibatch 10 is not what it was"):
+        run(toy, loader, obs_plate="obs", client=client)
+
+
 def test_parameters_of_pyros_store_travel(client):
     import pyro
     import pyro.distributions as dist
-    import torch
 
     def model(x):
         with pyro.plate("rows", len(x), dim=-1):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+
 import pytest
+import torch
 
 from pyro_posterior.devices import all_devices
 from pyro_posterior.errors import RequestError
@@ -23,20 +26,21 @@ def test_two_processes_give_the_numbers_of_one(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_error_in_one_process_is_the_models_own():
+def test_an_error_in_one_process_is_the_users_own():
     toy = ConjugateNormal(8)
 
-    def model(y, index):
-        if int(index[0]) == 4:
-            raise ZeroDivisionError("four")
-        return toy.model(y, index)
+    class Broken(torch.utils.data.Dataset):
+        def __len__(self):
+            return 8
 
-    class Broken:
-        guide = toy.guide
+        def __getitem__(self, row):
+            if multiprocessing.parent_process() is not None and row == 4:
+                raise ZeroDivisionError("four")
+            return tuple(x[row] for x in toy.data)
 
-    Broken.model = staticmethod(model)
+    loader = torch.utils.data.DataLoader(Broken(), batch_size=2)
     with pytest.raises(ZeroDivisionError, match="four") as caught:
-        run(Broken, toy.data, device=["cpu", "cpu"], batch_size=2, obs_plate="obs")
+        run(toy, loader, device=["cpu", "cpu"], obs_plate="obs")
     assert "minibatch 2" in "".join(caught.value.__notes__)
 
 
@@ -54,8 +58,6 @@ def test_what_does_not_go_together(options, message):
 
 
 def test_all_devices_are_there():
-    import torch
-
     found = all_devices()
     assert len(found) == max(1, torch.cuda.device_count())
     assert all_devices("cpu") == ("cpu",)

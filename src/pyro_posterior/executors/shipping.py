@@ -52,7 +52,9 @@ def pack(job: Job, **changed: Any) -> bytes:
         "summary_fun": request.summary_fun,
     }
     try:
-        return cloudpickle.dumps((request, pyro.get_param_store().get_state(), job.parts))
+        return cloudpickle.dumps(
+            (request, pyro.get_param_store().get_state(), job.parts, job.known)
+        )
     except Exception as error:
         for name, value in parts.items():
             try:
@@ -72,7 +74,7 @@ class Elsewhere:
     def __init__(self, packed: bytes) -> None:
         import cloudpickle
 
-        self._request, self._state, self._parts = cloudpickle.loads(packed)
+        self._request, self._state, self._parts, self._known = cloudpickle.loads(packed)
         self._job: Job | None = None
 
     @contextmanager
@@ -86,7 +88,7 @@ class Elsewhere:
         """
         with pyro.get_param_store().scope(self._state), undisturbed(self._request) as place:
             if self._job is None:
-                made = prepare(self._request, place, identified=True)
+                made = prepare(self._request, place, self._known)
                 parts = made.parts
                 other = [
                     f"{name} ({_short(parts[name])} here, {_short(self._parts.get(name))} there)"
