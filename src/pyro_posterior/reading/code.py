@@ -94,6 +94,8 @@ class _Walk:
         elif isinstance(value, ModuleType | BuiltinFunctionType):
             yield getattr(value, "__name__", "")
         else:
+            named = getattr(value, "__qualname__", getattr(value, "__name__", ""))
+            yield f"{getattr(value, '__module__', '')}.{named}"  # NumPy's functions are objects
             yield from self._class(type(value))
             yield from self._instance(value)
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from collections.abc import Iterable, Sequence
-from types import CodeType, FunctionType
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from torch.utils._pytree import tree_flatten
 
 from pyro_posterior.contracts import Minibatch
 from pyro_posterior.joint import JointSampler
+from pyro_posterior.reading.code import code_words
 
 
 def identity_of(
@@ -37,35 +37,15 @@ def identity_of(
         "device": device.type,
     }
     if summary_fun is not None:
-        words = repr([_words(fun) for fun in summary_fun])
+        words = repr([code_words([fun, _held(fun)], attributes=True) for fun in summary_fun])
         identity["functions"] = hashlib.blake2b(words.encode(), digest_size=16).hexdigest()
     return identity
 
 
-def _words(value: Any, within: tuple[Any, ...] = ()) -> Any:
-    """What tells a function from another, the same in every process: its name, or its code.
-
-    A function that can be imported goes by its name; a lambda or one of ``__main__`` by its
-    instructions, constants, defaults and what it closes over.
-    """
-    if isinstance(value, functools.partial):
-        return [_words(part, within) for part in (value.func, value.args, value.keywords)]
-    if isinstance(value, CodeType):
-        return [value.co_code.hex(), value.co_names, _words(value.co_consts, within)]
-    if isinstance(value, FunctionType) and value not in within:
-        if "<" in value.__qualname__ or value.__module__ == "__main__":
-            inside = [cell.cell_contents for cell in value.__closure__ or ()]
-            parts = (value.__code__, value.__defaults__, value.__kwdefaults__, inside)
-            return [_words(part, (*within, value)) for part in parts]
-        return [value.__module__, value.__qualname__]
-    if isinstance(value, list | tuple):
-        return [_words(item, within) for item in value]
-    if isinstance(value, dict):
-        return [[key, _words(item, within)] for key, item in sorted(value.items())]
-    if value is None or isinstance(value, bool | int | float | str | bytes):
-        return value
-    name = getattr(value, "__qualname__", type(value).__qualname__)
-    return [getattr(value, "__module__", ""), name]
+def _held(fun: Any) -> Any:
+    """What an object that is called, or whose method is, holds in its attributes."""
+    owner = getattr(fun, "__self__", fun)
+    return {} if isinstance(owner, FunctionType) else dict(getattr(owner, "__dict__", {}))
 
 
 def _parameters(
