@@ -5,7 +5,10 @@ from __future__ import annotations
 import functools
 
 import numpy as np
+import pyro
+import pyro.distributions as dist
 import pytest
+import torch
 
 from pyro_posterior.errors import StoreError
 from store_helpers import run
@@ -51,3 +54,24 @@ def test_another_level_is_refused_and_the_same_is_not(tmp_path, make):
     assert_same(held, run(toy, toy.data, summary_fun={"q": make(0.1)}, **kwargs))
     with pytest.raises(StoreError, match="functions in summary_fun: "):
         run(toy, toy.data, summary_fun={"q": make(0.9)}, **kwargs)
+
+
+class OneForEach(ConjugateNormal):
+    """A guide with a parameter for every minibatch."""
+
+    def guide(self, y, index=None):
+        shift = pyro.param(f"shift{int(index[0])}", torch.tensor(0.0))
+        pyro.sample("mu", dist.Normal(y.new_tensor(self.mu_mean), 1.0))
+        with pyro.plate("obs", self.num_obs, subsample=index):
+            pyro.sample("z", dist.Normal(y + shift, 0.5**0.5))
+
+
+def test_a_parameter_that_only_a_minibatch_in_the_middle_has(tmp_path):
+    toy, kwargs = OneForEach(), {"batch_size": 2, "store": tmp_path / "s.zarr"}
+    for first in range(0, 22, 2):
+        pyro.param(f"shift{first}", torch.tensor(0.0))
+    run(toy, toy.data, **kwargs)
+    run(toy, toy.data, **kwargs)
+    pyro.get_param_store()["shift10"] = torch.tensor(5.0)
+    with pytest.raises(StoreError, match="parameters: "):
+        run(toy, toy.data, **kwargs)

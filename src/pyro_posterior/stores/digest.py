@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from types import FunctionType
 from typing import Any
 
+import pyro
 import torch
 from torch.utils._pytree import tree_flatten
 
@@ -25,10 +26,10 @@ def identity_of(
     """What a store keeps of model, guide, data and the caller's summaries, besides the plan.
 
     Parameters come from the modules and from the ``pyro.param`` statements that guide and model
-    meet on the first minibatch; data from the first and the last minibatch.
+    meet on the first minibatch (all of Pyro's where the last one meets others); data from the first and the last minibatch.
     """
     identity = {
-        "parameters": _digest(_parameters(sampler, modules, ends[0])),
+        "parameters": _digest(_parameters(sampler, modules, ends)),
         "data": _digest(
             (f"{minibatch.index}.{place}", value)
             for minibatch in ends
@@ -49,16 +50,27 @@ def _held(fun: Any) -> Any:
 
 
 def _parameters(
-    sampler: JointSampler, modules: Iterable[torch.nn.Module], first: Minibatch
+    sampler: JointSampler, modules: Iterable[torch.nn.Module], ends: tuple[Minibatch, Minibatch]
 ) -> list[tuple[str, object]]:
     found: list[tuple[str, object]] = []
     for place, module in enumerate(modules):
         state = module.state_dict()
         found += [(f"{place}.{name}", state[name]) for name in sorted(state)]
-    for role, trace in zip(("guide", "model"), sampler.traces(first, 0), strict=True):
-        nodes = {name: node for name, node in trace.nodes.items() if node["type"] == "param"}
-        found += [(f"{role}.{name}", nodes[name]["value"]) for name in sorted(nodes)]
+    met = [_met(sampler, minibatch) for minibatch in ends]
+    found += sorted(met[0].items())
+    if met[0].keys() != met[1].keys():  # every minibatch may have its own: all there are count
+        found += sorted(pyro.get_param_store().named_parameters())
     return found
+
+
+def _met(sampler: JointSampler, minibatch: Minibatch) -> dict[str, object]:
+    """Values of the ``pyro.param`` statements that guide and model come by."""
+    return {
+        f"{role}.{name}": node["value"]
+        for role, trace in zip(("guide", "model"), sampler.traces(minibatch, 0), strict=True)
+        for name, node in trace.nodes.items()
+        if node["type"] == "param"
+    }
 
 
 def _digest(named: Iterable[tuple[str, object]]) -> str:
