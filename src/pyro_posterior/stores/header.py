@@ -149,7 +149,9 @@ def header_in(content: bytes, path: Path) -> Header:
             f"{FORMAT_VERSION}. {newer if version > FORMAT_VERSION else older}"
         )
     try:
-        return _checked(unsealed(held))
+        header = _checked(unsealed(held))
+        check(header.owner == held[SEAL], "what it says beyond that")
+        return header
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise damaged(path, f"its header in {METADATA} does not hold ({error})") from error
 
@@ -174,8 +176,8 @@ def _checked(held: Mapping[str, Any]) -> Header:
         summaries=summaries,
         return_samples=run["return_samples"] is True,
         engine=text(run["engine"]),
-        draws="stratified" if run.get("draws") == "stratified" else "independent",
-        replicates=whole(run.get("replicates", 1), 1),
+        draws="stratified" if run["draws"] == "stratified" else "independent",
+        replicates=whole(run["replicates"], 1),
     )
     rows = whole(held["segment_rows"])
     check(bool(rows) or not plan.local_sites, "segment_rows")
