@@ -84,15 +84,18 @@ class RunPlan:
     return_samples: bool
     engine: str
     draws: Draws = "stratified"
-    replicates: int = 1  # independent hypercubes that stratified draws are divided into
+    replicates: int = 1  # independent parts that the draws are divided into, to tell errors
+
+    @property
+    def replicate_lengths(self) -> tuple[int, ...]:
+        """Lengths of the independent parts of the draws, which differ by at most one."""
+        whole, longer = divmod(self.num_samples, self.replicates)
+        return (whole + 1,) * longer + (whole,) * (self.replicates - longer)
 
     @property
     def cubes(self) -> tuple[int, ...]:
-        """Lengths of the hypercubes, which differ by at most one; none for independent draws."""
-        if self.draws == "independent":
-            return ()
-        whole, longer = divmod(self.num_samples, self.replicates)
-        return (whole + 1,) * longer + (whole,) * (self.replicates - longer)
+        """Lengths of the hypercubes; none for independent draws."""
+        return self.replicate_lengths if self.draws == "stratified" else ()
 
     @property
     def num_obs(self) -> int:

@@ -25,6 +25,7 @@ from pyro_posterior.program import make_program
 from pyro_posterior.reading.globals import warn_of_unkeyed
 from pyro_posterior.reading.identity import model_identity
 from pyro_posterior.reading.read import Reading, read
+from pyro_posterior.reductions.mcse import REPLICATES
 from pyro_posterior.reductions.plan import SummaryPlan, plan_summaries
 from pyro_posterior.request import Request
 from pyro_posterior.segments import cut, segment_rows
@@ -162,7 +163,11 @@ def prepare(request: Request, place: Place, known: Known | None = None) -> Job:
         return_samples=request.return_samples,
         engine=engine,
         draws=request.draws,
+        replicates=REPLICATES if request.mcse else 1,
     )
+    if request.mcse:
+        summaries = summaries.with_errors(plan.replicate_lengths)
+        plan = replace(plan, summaries=summaries.result_names)
     plan, coords = _labelled(request, plan, reading)
     sampler = reading.keyed(unread, plan.cubes, whole=request.return_sites is None)
     program = make_program(engine, sampler, reading, sites, request.num_samples, place.device)

@@ -16,6 +16,7 @@ from pyro_posterior.contracts import Draws, Engine, Summaries
 from pyro_posterior.data.arguments import ToArgs
 from pyro_posterior.devices import all_devices
 from pyro_posterior.errors import RequestError
+from pyro_posterior.reductions.mcse import REPLICATES
 
 Asked = ParamSpec("Asked")
 Answer = TypeVar("Answer")
@@ -46,6 +47,7 @@ class Request:
     seed: int | None = None
     engine: Engine = "auto"
     draws: Draws = "stratified"
+    mcse: bool = False
     store: str | Path | None = None
     overwrite: bool = False
     show_progress: bool = True
@@ -77,6 +79,13 @@ class Request:
             )
         if self.threads is not None:
             _check_whole("threads", self.threads, least=1)
+        if not isinstance(self.mcse, bool):
+            raise RequestError(f"mcse must be True or False, found {self.mcse!r}")
+        if self.mcse and self.num_samples < 2 * REPLICATES:
+            raise RequestError(
+                f"mcse=True divides the draws into {REPLICATES} parts of two draws or more: "
+                f"num_samples must be at least {2 * REPLICATES}, found {self.num_samples}"
+            )
         check_batch_size(self.batch_size)
         if not self.devices:
             raise RequestError("device=[] names no device: give an index, a name, 'all' or 'auto'")

@@ -64,6 +64,10 @@ def sample_posterior(*args: Any, **kwargs: Any) -> Posterior:
         "stratified": the draws of every scalar random number are spread evenly, one in each of
         ``num_samples`` equally likely intervals, so that means and quantiles have far smaller
         errors; each draw alone has the same distribution. "independent": as from the model.
+    mcse
+        Also give the Monte Carlo error of every summary, as ``post_sample_means_mcse`` and so on.
+        The draws are divided into 8 independent parts for it, at a cost: errors of stratified
+        draws are then several times larger than those of one part as long as all of them.
     store
         Folder of a Zarr store for results that last; None: in memory. The same call on a store
         that is not finished goes on with it, and draws in the result stay on disk.

@@ -121,6 +121,9 @@ def add_run(commands: Any) -> None:
     )
     add("--engine", choices=("auto", "sliced", "loop"), default=UNSET, help="default auto")
     add("--draws", choices=("stratified", "independent"), default=UNSET, help="default stratified")
+    add(
+        "--mcse", action="store_true", default=UNSET, help="Monte Carlo errors of the summaries too"
+    )
     add("--accelerator", default=UNSET, help="auto, cpu, gpu, cuda, mps or tpu (default auto)")
     add("--device", type=_device, default=UNSET, help="number or name of the device")
     add(

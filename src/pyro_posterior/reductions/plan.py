@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from pyro_posterior.errors import RequestError
 from pyro_posterior.reductions.columns import summarise_columns
 from pyro_posterior.reductions.custom import as_read_only_array, call_summary
 from pyro_posterior.reductions.device import suits_device, summarise_on_device
+from pyro_posterior.reductions.mcse import SUFFIX, error_from_replicates
 from pyro_posterior.reductions.names import KNOWN, named
 from pyro_posterior.reductions.quantile import Quantile
 from pyro_posterior.reductions.statistic import Statistic, recognise
@@ -44,8 +46,38 @@ class SummaryPlan:
     names: tuple[str, ...]  # documented names of the results
     functions: tuple[Any, ...]  # the caller's, or a `Statistic`, in the same order
     statistics: tuple[Statistic | None, ...]  # the fast path of each, None: it must be called
+    replicates: tuple[int, ...] = ()  # lengths of independent parts of the draws, to give errors
+
+    @property
+    def result_names(self) -> tuple[str, ...]:
+        """Names of all results, errors among them."""
+        errors = tuple(name + SUFFIX for name in self.names) if self.replicates else ()
+        return self.names + errors
+
+    def with_errors(self, replicates: tuple[int, ...]) -> SummaryPlan:
+        """The same with Monte Carlo errors, from independent parts of the draws of these lengths."""
+        return replace(self, replicates=replicates)
 
     def compute(self, draws: torch.Tensor, *, workers: int = 1) -> Summarised:
+        """Every summary of the draws of one site, and its Monte Carlo error where asked for.
+
+        Parameters, errors and memory are those of `summaries`.
+        """
+        found = self.summaries(draws, workers=workers)
+        if not self.replicates:
+            return found
+        ends = list(itertools.accumulate(self.replicates, initial=0))
+        without = [
+            self.summaries(_without(draws, low, high), workers=workers).values
+            for low, high in itertools.pairwise(ends)
+        ]
+        errors = {
+            name + SUFFIX: error_from_replicates([part[name] for part in without])
+            for name in self.names
+        }
+        return Summarised(found.values | errors, found.nonfinite)
+
+    def summaries(self, draws: torch.Tensor, *, workers: int = 1) -> Summarised:
         """Every summary of the draws of one site.
 
         Mean, sd (ddof 0), variance, sum, extremes, median and linear quantiles are computed here
@@ -94,6 +126,13 @@ class SummaryPlan:
                 array = as_read_only_array(draws) if array is None else array
                 values[name] = call_summary(name, fun, array)
         return Summarised(values, nonfinite)
+
+
+def _without(draws: torch.Tensor, low: int, high: int) -> torch.Tensor:
+    """All draws but those from ``low`` to ``high``."""
+    if draws.shape[0] > 1 and draws.stride(0) == 0:  # fixed values
+        return draws[: draws.shape[0] - (high - low)]
+    return torch.cat([draws[:low], draws[high:]])
 
 
 def plan_summaries(summary_fun: Summaries | None) -> SummaryPlan:
