@@ -62,6 +62,16 @@ class JointSampler:
     def namer(self) -> KeyNamer:
         return KeyNamer(self.is_local)
 
+    @property
+    def spread(self) -> str:
+        """How draws depend on each other, in words."""
+        if not self.cubes:
+            return "independent draws"
+        lengths = " + ".join(map(str, self.cubes))
+        return (
+            f"stratified draws, hypercubes of {lengths}; draws of Poisson and the like independent"
+        )
+
     def where(self, draws: range, minibatch: int) -> Where:
         """What random operations need to know beside their keys, for some draws."""
         return Where(self.seed, draws, minibatch, self.cubes)

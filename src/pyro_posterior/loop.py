@@ -36,4 +36,4 @@ class LoopProgram:
 
     def describe(self) -> str:
         """What is run, for a person to read."""
-        return "loop: guide and replayed model, once per draw"
+        return f"loop: guide and replayed model, once per draw\n{self.sampler.spread}"

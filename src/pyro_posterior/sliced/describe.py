@@ -6,6 +6,7 @@ from collections import Counter
 
 import torch
 
+from pyro_posterior.keyed.rules import rule_of
 from pyro_posterior.sliced.compiled import Compiled
 
 
@@ -32,5 +33,9 @@ def describe(compiled: Compiled) -> list[str]:
         graph = getattr(graphs, title)
         lines.append(f"# {title}, {when}: {graphs.counts[title]} operations after batching")
         lines += [f"  {node.format_node()}" for node in graph.graph.nodes]
+    lines.append("# random numbers, and how they are spread over the draws")
+    for op in cut.ops:
+        if op.key is not None and (rule := rule_of(op.func)) is not None:
+            lines.append(f"  {op.key.site} #{op.key.count}: {op.name}, {rule.how}")
     reads = sum(op.read is not None for op in cut.guards)
     return [*lines, f"# guards, looked at once per minibatch: {reads}"]

@@ -196,7 +196,10 @@ class SlicedProgram:
 
     def describe(self) -> str:
         """The graphs as text: what runs, and how much fell away."""
-        lines = [f"{self.tier}, {self.workers} chunks side by side, {self.chunk_bytes} bytes each"]
+        lines = [
+            f"{self.tier}, {self.workers} chunks side by side, {self.chunk_bytes} bytes each",
+            self.terms.sampler.spread,
+        ]
         for compiled in self._all_compiled():
             lines += ["", f"sites {', '.join(compiled.cut.outputs)}", *describe(compiled)]
         return "\n".join(lines)
