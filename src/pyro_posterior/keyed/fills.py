@@ -11,10 +11,10 @@ import torch
 
 from pyro_posterior.keyed import streams
 from pyro_posterior.keyed.keys import Key, Piece, Where
-from pyro_posterior.keyed.uniforms import blocks, uniforms
+from pyro_posterior.keyed.uniforms import blocks, together, uniforms
 
-#: Values made at a time, so that what is on the way stays in a core's cache.
-BLOCK = 65536
+#: Values made at a time: few enough for a cache, so many that the calls do not show.
+BLOCK = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,9 @@ def _fill_piece(kind: Kind, words: tuple[int, ...], piece: Piece, out: torch.Ten
         out[:, low : low + x.shape[1]] = kind.inverse(x)
         low += x.shape[1]
         tails.append(tail)
-    ends = np.concatenate([kind.ends(tail.distance, tail.upper) for tail in tails])
-    rows = torch.from_numpy(np.concatenate([tail.rows for tail in tails]))
-    where = torch.from_numpy(np.concatenate([tail.columns for tail in tails]))
+    tail = together(tails)
+    ends = kind.ends(tail.distance(words, piece.length), tail.upper)
+    rows, where = torch.from_numpy(tail.rows), torch.from_numpy(tail.columns)
     out[rows, where] = _ends(kind, ends, out)
 
 
@@ -128,7 +128,8 @@ def at_points(
     there = replace(whole, bits=whole.bits[:, column], numbers=column)
     x, tail = uniforms(there, (row + at.draws.start).to(torch.int32), _work(dtype))
     out = kind.inverse(x).to(dtype, copy=True)
-    out[torch.from_numpy(tail.rows)] = _ends(kind, kind.ends(tail.distance, tail.upper), out)
+    ends = kind.ends(tail.distance(whole.words, 1), tail.upper)
+    out[torch.from_numpy(tail.rows)] = _ends(kind, ends, out)
     return out
 
 

@@ -58,7 +58,7 @@ def bits(words: torch.Tensor, draws: torch.Tensor, out: torch.Tensor) -> torch.T
         Numbers of draws as 32-bit integers, which broadcast against ``columns``.
     """
     add, first, second = words
-    moved = scratch("moved", tuple(out.shape), torch.int32, out.device)
+    moved = scratch("index", tuple(out.shape), torch.int32, out.device)
     torch.add(draws * _ODD, add, out=out)
     _fold(out, 16, moved).mul_(first)
     return _fold(out, 15, moved).mul_(second)

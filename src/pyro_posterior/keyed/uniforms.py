@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,12 +103,33 @@ def blocks(
 
 @dataclass(frozen=True)
 class Tail:
-    """Numbers near 0 or 1, which are few: where they are, and what they are."""
+    """Numbers near 0 or 1, which are few: where they are, and what they are made of."""
 
     rows: np.ndarray
     columns: np.ndarray
-    distance: np.ndarray  # to the nearer end, in float64, above 0
-    upper: np.ndarray  # whether that is 1
+    upper: np.ndarray  # whether they are near 1
+    bits: np.ndarray
+    centres: np.ndarray | None  # of their strata
+
+    def distance(self, words: tuple[int, ...], length: int) -> np.ndarray:
+        """To the nearer end, in float64, above 0."""
+        bits = self.bits.astype(np.int64)
+        below = hashing.more_bits(words, self.columns, bits)
+        return _distance(self.upper, bits, below, self.centres, length)
+
+
+def together(tails: Sequence[Tail]) -> Tail:
+    """The tails of some blocks of columns, as one."""
+    if len(tails) == 1:
+        return tails[0]
+    centres = [tail.centres for tail in tails if tail.centres is not None]
+    return Tail(
+        np.concatenate([tail.rows for tail in tails]),
+        np.concatenate([tail.columns for tail in tails]),
+        np.concatenate([tail.upper for tail in tails]),
+        np.concatenate([tail.bits for tail in tails]),
+        np.concatenate(centres) if centres else None,
+    )
 
 
 def uniforms(
@@ -148,12 +169,9 @@ def uniforms(
         x = part.mul_(2.0**-31)
     where = _outside(x, 1 - 2 * TAIL)
     row, column = np.divmod(where, count) if draws.dim() > 1 else (where, where)
-    column = _taken(columns.numbers, column)
     upper = _taken(x, where) > 0
-    bit = _taken(bits, where).astype(np.int64)
-    below = hashing.more_bits(columns.words, column, bit)
-    middle = None if centre is None else _taken(centre, where).astype(np.float64)
-    return x, Tail(row, column, _distance(upper, bit, below, middle, length), upper)
+    centres = None if centre is None else _taken(centre, where)
+    return x, Tail(row, _taken(columns.numbers, column), upper, _taken(bits, where), centres)
 
 
 def _distance(
@@ -165,7 +183,7 @@ def _distance(
     part += sign * ((below + (2.0**31 + 0.5)) * 2.0**-32)
     part *= 2.0**-32
     if centre is not None:
-        part += np.rint((sign * centre * length + (length - 1)) / 2)
+        part += np.rint((sign * centre.astype(np.float64) * length + (length - 1)) / 2)
         part /= length
     return part
 
@@ -174,7 +192,7 @@ def _outside(x: torch.Tensor, bound: float) -> np.ndarray:
     """Flat indices of values beyond ``bound`` on either side."""
     if x.device.type != "cpu":
         return (x.abs() > bound).flatten().nonzero().flatten().cpu().numpy()
-    size = scratch("size", tuple(x.shape), x.dtype, x.device)
+    size = scratch("turns", tuple(x.shape), x.dtype, x.device)
     outside = scratch("outside", tuple(x.shape), torch.bool, x.device).numpy()
     np.greater(np.abs(x.numpy(), out=size.numpy()), bound, out=outside)
     return np.flatnonzero(outside)  # several times faster than torch's
