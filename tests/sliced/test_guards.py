@@ -18,7 +18,8 @@ from pyro_posterior.errors import CannotSliceError
 from pyro_posterior.joint import JointSampler
 from pyro_posterior.loop import LoopProgram
 from pyro_posterior.sliced import courses, study
-from pyro_posterior.sliced.program import SlicedProgram, build_sliced
+from pyro_posterior.sliced.build import build_sliced
+from pyro_posterior.sliced.program import SlicedProgram
 from pyro_posterior.sliced.record import record
 from toy_models import sample
 

@@ -16,6 +16,8 @@ from toy_models import sample
 
 MASK = torch.tensor([True, False, True, True])
 TABLE = torch.arange(12.0).reshape(3, 4)
+SPARSE = (TABLE * (TABLE > 4)).to_sparse()
+CELLS = torch.tensor([[0, 1, 2, 0], [1, 0, 2, 1]])
 PLACES = torch.tensor([0, 1, 1, 3])
 Y = torch.tensor([1.0, -1.0, 2.0, 3.0])
 
@@ -72,6 +74,10 @@ BATCHED: dict[str, Value] = {
     "directions": lambda y: torch.func.jvp(torch.sin, (normal(),), (TABLE[2],))[1],
     "weights counted": lambda y: torch.bincount(PLACES, weights=normal(), minlength=4),
     "draws counted": lambda y: torch.bincount(category().reshape(1), minlength=3),
+    "sparse draws": lambda y: TABLE[:, :3] @ _sparse(normal()),
+    "sparse draws made dense": lambda y: _sparse(normal()).to_dense(),
+    "sparse product": lambda y: torch.sparse.mm(torch.eye(4).to_sparse(), normal()[:, None]),
+    "sparse matrix": lambda y: SPARSE @ normal()[:, None],
     "scatter_add": lambda y: torch.zeros(5).scatter_add(0, PLACES, normal()),
     "index_add": lambda y: torch.zeros(5).index_add(0, PLACES, normal()),
 }
@@ -136,6 +142,10 @@ def test_a_mask_from_the_data_has_as_many_values_as_its_minibatch() -> None:
     sliced = sample(model, model, data, engine="sliced", **options)
     for name, draws in loop["posterior_samples"].items():
         np.testing.assert_allclose(sliced["posterior_samples"][name], draws, rtol=1e-5, atol=1e-6)
+
+
+def _sparse(z: torch.Tensor) -> torch.Tensor:
+    return torch.sparse_coo_tensor(CELLS, z, size=(3, 3), check_invariants=False)
 
 
 def _chosen(y: torch.Tensor) -> torch.Tensor:

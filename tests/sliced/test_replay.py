@@ -18,7 +18,8 @@ from pyro_posterior.errors import RequestError
 from pyro_posterior.joint import JointSampler
 from pyro_posterior.sliced import program as module
 from pyro_posterior.sliced import sizes
-from pyro_posterior.sliced.program import SlicedProgram, build_sliced
+from pyro_posterior.sliced.build import build_sliced
+from pyro_posterior.sliced.program import SlicedProgram
 from toy_models import sample
 
 ROWS = 6

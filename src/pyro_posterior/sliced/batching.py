@@ -22,6 +22,7 @@ from pyro_posterior.keyed.modes import PlainMode
 from pyro_posterior.keyed.rules import draw_many, draw_one
 from pyro_posterior.sliced.masks import by_positions, is_mask
 from pyro_posterior.sliced.slicing import DRAW, Slice
+from pyro_posterior.sliced.sparse import product, with_dense
 from pyro_posterior.sliced.tape import Op, Ref, Tape
 
 aten = torch.ops.aten
@@ -201,8 +202,12 @@ class _Runner:
         flat, spec = tree_flatten((args, op.kwargs))
         over = [i for i, x in enumerate(flat) if isinstance(x, Ref) and self.batched(x.uid)]
         fixed = [self.value(x.uid) if isinstance(x, Ref) else x for x in flat]
+        if op.func is aten.mm.default and over == [1]:
+            with taping:
+                if (made := product(*fixed)) is not None:
+                    return made
         functional = _out_of_place(op)
-        func = functional or op.func
+        func = functional or with_dense(op.func) or op.func
 
         def call(*batched: torch.Tensor) -> Any:
             mixed = list(fixed)

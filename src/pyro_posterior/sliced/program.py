@@ -18,21 +18,14 @@ import torch
 
 from pyro_posterior.contracts import Block, Minibatch, Part, Site
 from pyro_posterior.errors import CannotSliceError, RequestError
-from pyro_posterior.joint import JointSampler
 from pyro_posterior.loop import LoopProgram
 from pyro_posterior.sliced.compiled import Compiled, LoopDraw
 from pyro_posterior.sliced.courses import Course, Courses, SliceTier, Way, course_of, way_of
 from pyro_posterior.sliced.describe import describe
 from pyro_posterior.sliced.failures import as_reason
-from pyro_posterior.sliced.same import same_slice
 from pyro_posterior.sliced.signature import signature
-from pyro_posterior.sliced.sizes import chunk_bytes
-from pyro_posterior.sliced.skips import Skips
-from pyro_posterior.sliced.slicing import slice_record
 from pyro_posterior.sliced.study import Study, study
-from pyro_posterior.sliced.tape import Record
 from pyro_posterior.sliced.terms import Terms
-from pyro_posterior.sliced.together import drawn_together
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +105,7 @@ class SlicedProgram:
         if not course.serves(minibatch, known):
             raise CannotSliceError("a guard does not hold on its own minibatch")
         self._courses.keep(course)
-        return way_of(course, sampler, [(minibatch, _draws_of(seen))])
+        return way_of(course, sampler, [(minibatch, draws_of(seen))])
 
     def _look_once_more(self, course: Course, way: Way, minibatch: Minibatch) -> None:
         """Hold a minibatch that was not recorded to the loop.
@@ -140,7 +133,7 @@ class SlicedProgram:
         )
 
     def _study(self, minibatch: Minibatch) -> Study:
-        terms, draws = self.terms, _draws(self.terms.num_samples)
+        terms, draws = self.terms, checked_draws(self.terms.num_samples)
         return study(terms.sampler, terms.names, minibatch, draws, terms.num_samples, None)
 
     def _loop_draws(self, minibatch: Minibatch) -> list[LoopDraw]:
@@ -148,7 +141,7 @@ class SlicedProgram:
         with as_reason("running"):
             return [
                 LoopDraw(draw, sampler.values(minibatch, draw, names))
-                for draw in _draws(self.terms.num_samples)
+                for draw in checked_draws(self.terms.num_samples)
             ]
 
     # --------------------------------------------------------------------------------- drawing
@@ -205,108 +198,10 @@ class SlicedProgram:
         return "\n".join(lines)
 
 
-def _draws(num_samples: int, middle: bool = False) -> list[int]:
+def checked_draws(num_samples: int, middle: bool = False) -> list[int]:
     """The draws that a minibatch is held to."""
     return sorted({0, num_samples - 1, *((num_samples // 2,) if middle else ())})
 
 
-def _draws_of(seen: Study) -> list[LoopDraw]:
+def draws_of(seen: Study) -> list[LoopDraw]:
     return [LoopDraw(found.draw, found.values) for found in seen.records]
-
-
-def build_sliced(
-    sampler: JointSampler,
-    ends: tuple[Minibatch, Minibatch],
-    sites: Sequence[Site],
-    num_samples: int,
-    *,
-    device: torch.device,
-    strict: bool = False,
-    seen: Record | None = None,
-    chunk: int | None = None,
-) -> SlicedProgram:
-    """Record, slice, batch and check on the first and the last minibatch.
-
-    Parameters
-    ----------
-    sampler
-        Guide and model with their keys.
-    ends
-        The first and the last minibatch; the same where there is one.
-    sites
-        All sites that will be asked for.
-    num_samples
-        Number of draws of the run.
-    device
-        Where the draws are made.
-    strict
-        Raise where a later minibatch needs the loop, instead of using it.
-    seen
-        A record of the first minibatch from before the sites were known.
-    chunk
-        Bytes of random numbers in a chunk, as an earlier run reported them (`SlicedProgram.chunk_bytes`);
-        by default as suits the machine.
-
-    Raises
-    ------
-    CannotSliceError
-        With the reason why only the loop gives this model's numbers.
-    MemoryRanOutError
-        A draw of the first or last minibatch does not fit into memory.
-    """
-    first, last = ends
-    names = tuple(site.name for site in sites)
-    skips = None
-    if seen is not None:
-        with contextlib.suppress(CannotSliceError):  # said below
-            skips = Skips.of(slice_record(seen, names))
-    several = last.index != first.index
-    draws = _draws(num_samples, middle=not several)
-    studies = [study(sampler, names, first, draws, num_samples, skips)]
-    if several:
-        alike = signature(first) == signature(last)
-        studies.append(study(sampler, names, last, draws, num_samples, skips if alike else None))
-    scopes = [[s.name for s in sites if s.scope == scope] for scope in ("global", "local")]
-    groups = drawn_together(studies[0].cut, scopes, num_samples)
-    terms = Terms(sampler, names, tuple(groups), num_samples, device, chunk or chunk_bytes(device))
-    with as_reason("compiling"):
-        courses = _courses_of_ends(terms, studies)
-    found = []
-    fewest = num_samples
-    for course, taking in courses:
-        way = way_of(course, sampler, [(each.minibatch, _draws_of(each)) for each in taking])
-        if way.reason:
-            logger.info("drawing one at a time from the slice: %s", way.reason)
-        found.append((course, way.tier))
-        fewest = min(fewest, *(compiled.draws_at_once for compiled, _ in way.groups))
-    workers = torch.get_num_threads() if device.type == "cpu" else 1
-    return SlicedProgram(
-        terms=terms,
-        sites=tuple(sites),
-        ends=tuple(found),
-        several=several,
-        strict=strict,
-        workers=max(1, min(workers, math.ceil(num_samples / fewest))),
-    )
-
-
-def _courses_of_ends(terms: Terms, studies: Sequence[Study]) -> list[tuple[Course, list[Study]]]:
-    """The one or two courses of the first and last minibatch.
-
-    Minibatches of which Python read the same must be one program.
-    """
-    found: list[tuple[Course, list[Study]]] = []
-    for each in studies:
-        known = signature(each.minibatch)
-        for course, taking in found:
-            if course.serves(each.minibatch, known):
-                if difference := same_slice(course.sliced.cut, each.cut):
-                    raise CannotSliceError(f"two draws are not the same program: {difference}")
-                taking.append(each)
-                break
-        else:
-            course = course_of(terms, each, known, [course for course, _ in found])
-            if not course.serves(each.minibatch, known):
-                raise CannotSliceError("a guard does not hold on its own minibatch")
-            found.append((course, [each]))
-    return found

@@ -21,7 +21,8 @@ from pyro_posterior.sliced.leaks import LeakWatch, no_threads
 from pyro_posterior.sliced.lines import calling_line
 from pyro_posterior.sliced.skips import OtherCourse, Skips
 from pyro_posterior.sliced.standins import fill_stand_ins
-from pyro_posterior.sliced.tape import Op, Record, Tape, written
+from pyro_posterior.sliced.tape import Op, Record, Tape
+from pyro_posterior.sliced.tensors import is_strided, written
 
 aten = torch.ops.aten
 
@@ -54,6 +55,8 @@ class _Recorder(KeyedDraws):
             return out
         targets = written(func, args, kwargs)
         for target in targets:
+            if not is_strided(target):
+                raise tape.refuse(f"{func} writes to a sparse tensor ({calling_line()})")
             if tape.storage[tape.uid(target)] not in tape.made:
                 raise tape.refuse(
                     f"{func} writes to a tensor of shape {tuple(target.shape)} that lives outside "

@@ -9,6 +9,7 @@ from torch.utils._pytree import tree_flatten
 
 from pyro_posterior.sliced.slicing import Slice
 from pyro_posterior.sliced.tape import Ref
+from pyro_posterior.sliced.tensors import is_strided
 
 
 def same_slice(one: Slice, other: Slice, remade: list[object] | None = None) -> str:
@@ -69,15 +70,23 @@ def _same_tensor(
         return False
     checked.add((x, y))
     literal = x in one.tape.literals
-    if remade is not None and not literal and a.numel() and a.data_ptr() != b.data_ptr():
+    if remade is not None and not literal and a.numel() and not _one_memory(a, b):
         remade.append(a)
     return True
+
+
+def _one_memory(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return a is b or (is_strided(a) and is_strided(b) and a.data_ptr() == b.data_ptr())
 
 
 def equal_values(a: torch.Tensor, b: torch.Tensor) -> bool:
     """Whether two tensors hold the same values, NaN in the same places."""
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
+    if a.layout != b.layout:
+        return False
+    if not is_strided(a):
+        a, b = a.to_dense(), b.to_dense()
     if a.is_complex():
         a, b = torch.view_as_real(a.resolve_conj()), torch.view_as_real(b.resolve_conj())
     if a.is_floating_point():

@@ -19,6 +19,14 @@ from pyro_posterior.errors import CannotSliceError
 from pyro_posterior.keyed.keys import Key
 from pyro_posterior.sliced.lines import calling_line
 from pyro_posterior.sliced.masks import masks_of
+from pyro_posterior.sliced.tensors import (
+    LOOKS_AT_FORM,
+    address,
+    is_strided,
+    shaped_by_values,
+    span,
+    written,
+)
 
 
 @dataclass(frozen=True)
@@ -83,15 +91,16 @@ class Tape:
         self._owners.setdefault(storage, []).append(weakref.ref(tensor))
         self.storage[uid] = storage
         self.layouts[uid] = (tuple(tensor.shape), tensor.dtype)
-        self.forms[uid] = (tensor.shape, tensor.stride(), tensor.dtype, tensor.device)
+        strides = tensor.stride() if is_strided(tensor) else None
+        self.forms[uid] = (tensor.shape, strides, tensor.dtype, tensor.device)
         self.nbytes[uid] = tensor.numel() * tensor.element_size()
         return uid
 
     def _new_storage(self, tensor: torch.Tensor) -> int:
         self._count += 1
-        self._addresses[_address(tensor)] = self._count
+        self._addresses[address(tensor)] = self._count
         self._owners[self._count] = []
-        self._spans[self._count] = _span(tensor)
+        self._spans[self._count] = span(tensor)
         return self._count
 
     def alive(self, storage: int) -> list[tuple[int, torch.Tensor]]:
@@ -114,7 +123,7 @@ class Tape:
         known = self.known(tensor)
         if known is not None:
             return known
-        storage = self._addresses.get(_address(tensor))
+        storage = self._addresses.get(address(tensor))
         if storage is None or not self.alive(storage):
             storage = self._overlapping(tensor)
         if storage is None:
@@ -136,7 +145,7 @@ class Tape:
 
     def _overlapping(self, tensor: torch.Tensor) -> int | None:
         """The storage in whose memory a tensor lies that was made in a way that left no trace."""
-        low, high = _span(tensor)
+        low, high = span(tensor)
         for storage, (start, stop) in list(self._spans.items()):
             if low < stop and start < high:
                 if self.alive(storage):
@@ -182,7 +191,7 @@ class Tape:
         ins = tuple(x.uid for x in refs if isinstance(x, Ref))
         writes = tuple(self.uid(x) for x in written(func, args, kwargs))
         flat_out, out_spec = tree_flatten(out)
-        by_address = {_address(x): x for x in flat if isinstance(x, torch.Tensor)}
+        by_address = {address(x): x for x in flat if isinstance(x, torch.Tensor)}
         outs: list[int | None] = []
         for value in flat_out:
             if not isinstance(value, torch.Tensor):
@@ -192,7 +201,7 @@ class Tape:
             if known is not None and known in writes:
                 outs.append(known)
                 continue
-            source = by_address.get(_address(value))
+            source = by_address.get(address(value))
             if source is not None:
                 storage = self.storage[self.uid(source)]
             else:
@@ -200,16 +209,16 @@ class Tape:
                 self.made.add(storage)
             outs.append(self._number(value, storage))
             if source is None:
-                by_address[_address(value)] = value
+                by_address[address(value)] = value
         read = None
-        if func in _LOOKS_AT_FORM:
+        if func in LOOKS_AT_FORM:
             pass
         elif any(not isinstance(x, torch.Tensor) and x is not None for x in flat_out):
             read = tuple(x for x in flat_out if x is not None and not isinstance(x, torch.Tensor))
         elif masks := masks_of(func, args):
             for mask in masks:
                 self._count_true(mask)
-        elif _shape_depends_on_values(func):
+        elif shaped_by_values(func):
             read = tuple(tuple(x.shape) for x in flat_out)
         op = Op(func, ref_args, ref_kwargs, ins, tuple(outs), out_spec, writes, key, read)
         op.level = level
@@ -265,42 +274,3 @@ class Leak:
 
     def __repr__(self) -> str:
         return self.name
-
-
-def _address(tensor: torch.Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)
-
-
-def _span(tensor: torch.Tensor) -> tuple[int, int]:
-    held = tensor.untyped_storage()
-    try:
-        return held.data_ptr(), held.data_ptr() + held.nbytes()
-    except RuntimeError:  # zeros that nobody has made yet, as derivatives are before the first
-        return 0, 0
-
-
-def written(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.Tensor]:
-    """Arguments that an operation writes in place, ``out=`` among them."""
-    schema = getattr(func, "_schema", None)
-    if schema is None:
-        return list(getattr(func, "writes", lambda args: [])(args))
-    found = []
-    for position, argument in enumerate(schema.arguments):
-        if argument.alias_info is not None and argument.alias_info.is_write:
-            given = args[position] if position < len(args) else kwargs.get(argument.name)
-            found += [x for x in tree_flatten(given)[0] if isinstance(x, torch.Tensor)]
-    return found
-
-
-_LOOKS_AT_FORM = {
-    torch.ops.aten._has_same_storage_numel.default,
-    torch.ops.aten.is_same_size.default,
-}
-_SHAPED_BY_VALUES = {torch.ops.aten._pack_padded_sequence.default}
-
-
-def _shape_depends_on_values(func: Any) -> bool:
-    if func is torch.ops.aten.index.Tensor:
-        return False  # no mask among the indices
-    tagged = torch.Tag.dynamic_output_shape in getattr(func, "tags", ())
-    return tagged or func in _SHAPED_BY_VALUES
