@@ -114,5 +114,5 @@ def test_sketches_hold_the_values():
 
 
 def test_a_picture_needs_to_know_of_what():
-    with pytest.raises(RequestError, match="plot needs a site"):
+    with pytest.raises(RequestError, match="plot needs one site, found None"):
         small().plot()
