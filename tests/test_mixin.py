@@ -22,8 +22,8 @@ from torch.utils.data import DataLoader, TensorDataset
 import pyro_posterior
 from pyro_posterior import PyroSampleMixin
 from pyro_posterior.errors import RequestError
+from pyro_posterior.hosts import obs_plate_of
 from pyro_posterior.kept import keep_parameters
-from pyro_posterior.mixin import obs_plate_of
 from toy_models import ConjugateNormal, assert_same
 
 DEVICE = os.environ.get("PYRO_POSTERIOR_TEST_DEVICE", "cpu")

@@ -13,9 +13,10 @@ import torch
 from pyro_posterior.batches import Batches, open_batches
 from pyro_posterior.errors import RequestError
 from pyro_posterior.functions import find_function
+from pyro_posterior.hosts import obs_plate_of
 from pyro_posterior.joint import JointSampler
 from pyro_posterior.keyed.state import untouched_random_state
-from pyro_posterior.mixin import PyroSampleMixin, obs_plate_of
+from pyro_posterior.mixin import PyroSampleMixin
 from pyro_posterior.posterior import Posterior
 from pyro_posterior.reading.read import Reading, read
 from pyro_posterior.sampling import sample_posterior

@@ -164,6 +164,13 @@ def _run_resized(
     return run
 
 
+def _picked(x: torch.Tensor, axis: int, rows: torch.Tensor) -> torch.Tensor:
+    """``index_select``, which compressed sparse tensors do not have."""
+    if x.layout in (torch.strided, torch.sparse_coo):
+        return x.index_select(axis, rows)
+    return x.to_sparse_coo().index_select(axis, rows).to_sparse(layout=x.layout)
+
+
 def resized(minibatch: Minibatch, axes: Mapping[int, int], size: int) -> Minibatch:
     """The same minibatch with ``size`` rows, its own repeated or left out.
 
@@ -173,7 +180,7 @@ def resized(minibatch: Minibatch, axes: Mapping[int, int], size: int) -> Minibat
     for number, x in enumerate(tensors_of(minibatch)):
         if number in axes:
             rows = torch.arange(size, device=x.device) % x.shape[axes[number]]
-            made[id(x)] = x.index_select(axes[number], rows)
+            made[id(x)] = _picked(x, axes[number], rows)
     args, kwargs = tree_map(
         lambda x: made.get(id(x), x), (tuple(minibatch.args), dict(minibatch.kwargs))
     )

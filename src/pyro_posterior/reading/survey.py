@@ -118,11 +118,11 @@ class _Comparing:
 
 def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
     return one is other or (
-        one.shape == other.shape
+        one.layout == other.layout == torch.strided
+        and one.shape == other.shape
         and one.stride() == other.stride()
         and one.device == other.device
         and one.dtype == other.dtype
-        and one.layout == other.layout == torch.strided
         and one.data_ptr() == other.data_ptr()
         and one.data_ptr() != 0
     )

@@ -23,10 +23,8 @@ def signature(minibatch: Minibatch) -> Signature:
     def look(value: Any) -> Any:
         if isinstance(value, torch.Tensor):
             position = next(i for i, x in enumerate(tensors) if x is value)
-            layout = (
-                tuple(value.shape),
-                value.stride(),
-            )  # minibatches are often slices of one tensor
+            strided = value.layout == torch.strided
+            layout = (tuple(value.shape), value.stride() if strided else str(value.layout))
             seen = (
                 value.dtype,
                 value.device,
