@@ -24,7 +24,8 @@ from pyro_posterior.parameters import check_fitted, set_up_guide, stored_names
 from pyro_posterior.program import make_program
 from pyro_posterior.reading.globals import warn_of_unkeyed
 from pyro_posterior.reading.identity import model_identity
-from pyro_posterior.reading.read import Reading, read
+from pyro_posterior.reading.read import read
+from pyro_posterior.reading.result import Reading
 from pyro_posterior.reductions.mcse import REPLICATES
 from pyro_posterior.reductions.plan import SummaryPlan, plan_summaries
 from pyro_posterior.request import Request

@@ -11,7 +11,7 @@ from pyro_posterior.contracts import Engine, Program, Site
 from pyro_posterior.errors import CannotSliceError
 from pyro_posterior.joint import JointSampler
 from pyro_posterior.loop import LoopProgram
-from pyro_posterior.reading.read import Reading
+from pyro_posterior.reading.result import Reading
 from pyro_posterior.sliced.build import build_sliced
 
 logger = logging.getLogger(__name__)

@@ -18,7 +18,8 @@ from pyro_posterior.joint import JointSampler
 from pyro_posterior.keyed.state import untouched_random_state
 from pyro_posterior.mixin import PyroSampleMixin
 from pyro_posterior.posterior import Posterior
-from pyro_posterior.reading.read import Reading, read
+from pyro_posterior.reading.read import read
+from pyro_posterior.reading.result import Reading
 from pyro_posterior.sampling import sample_posterior
 from pyro_posterior.saved import load_saved
 

@@ -13,7 +13,8 @@ from pyro.infer.autoguide import AutoDiagonalNormal, AutoNormal
 from pyro_posterior.contracts import Minibatch
 from pyro_posterior.errors import RequestError
 from pyro_posterior.joint import JointSampler
-from pyro_posterior.reading.read import Reading, read
+from pyro_posterior.reading.read import read
+from pyro_posterior.reading.result import Reading
 from toy_models import sample
 
 TOTAL = 12
