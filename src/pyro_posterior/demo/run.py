@@ -79,7 +79,7 @@ def run_demo(
     reference = load_reference(seed)
     cells, genes = reference.counts.shape
     print(
-        f"{cells} held-out cells x {genes} genes, {reference.counts.sum():,.0f} molecules, "
+        f"cells     {cells} held-out cells x {genes} genes, {reference.counts.sum():,.0f} molecules, "
         f"{len(reference.types)} annotated types (signatures from the other "
         f"{reference.reference_cells.sum()} cells)"
     )
@@ -146,20 +146,19 @@ def one_thread() -> Iterator[None]:
 
 
 def _tell(result: DemoResult) -> None:
+    """What the posterior answers, and the one file to open."""
     verdict = result.verdict
     right, overlap = verdict.right, verdict.overlap
-    print(f"largest type by posterior mean is the annotated one in {verdict.accuracy:.1%} of cells")
-    print(f"runner-up's 90 % interval overlaps the largest's in {overlap.mean():.1%} of cells")
+    print(f"right     {verdict.accuracy:.1%} of cells: the largest type is the annotated one")
+    words = f"unsure    {overlap.mean():.1%} of cells: the runner-up's 90 % interval overlaps the largest's"
     if overlap.any() and not overlap.all():
-        print(
-            f"  right where they overlap: {right[overlap].mean():.1%}, "
-            f"where they do not: {right[~overlap].mean():.1%}"
-        )
-    for line in confusions(verdict, result.reference):
-        print(f"  {line}")
-    print(f"peak memory {peak_memory() / 2**30:.2f} GiB (whole process, libraries included)")
-    for path in (result.picture, result.table, result.arrays, result.store, result.report):
-        print(f"wrote {path}")
+        words += f"; right in {right[overlap].mean():.1%} of these, {right[~overlap].mean():.1%} of the others"
+    print(words)
+    print(f"mistakes  {'; '.join(confusions(verdict, result.reference, most=2))}")
+    others = (result.picture, result.table, result.arrays, result.store)
+    print(f"memory    {peak_memory() / 2**30:.2f} GiB at most (whole process, libraries included)")
+    print(f"also      {', '.join(path.name for path in others)} in {result.report.parent}")
+    print(f"open      {result.report}")
 
 
 def peak_memory() -> int:
