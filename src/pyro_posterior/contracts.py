@@ -13,7 +13,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import torch
 
-Kind = Literal["latent", "deterministic", "observed"]
+#: Latent, deterministic and observed sites are the model's own; the others come from extensions.
+Kind = Literal["latent", "deterministic", "observed", "derived", "predicted", "density"]
 Scope = Literal["global", "local"]
 Engine = Literal["auto", "sliced", "loop"]
 Draws = Literal["stratified", "independent"]
@@ -178,6 +179,42 @@ class SegmentResult:
     partials: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)  # by reduction
 
 
+class Reduction(Protocol):
+    """What makes one small result of the draws of one site, over observations.
+
+    It sees the rows of a segment piece by piece and gives arrays that are kept with the segment;
+    whoever asks puts those of all segments together, in their order.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def site(self) -> str: ...
+
+    def update(
+        self, state: dict[str, np.ndarray] | None, draws: torch.Tensor, axis: int | None, first: int
+    ) -> dict[str, np.ndarray]:
+        """Take some rows of a segment.
+
+        Parameters
+        ----------
+        state
+            What earlier rows of the segment gave; None: these are the first.
+        draws
+            ``(draw, *site shape)``.
+        axis
+            Axis of the observations, negative; None: a global site.
+        first
+            Number of the first observation among all.
+        """
+        ...
+
+
+#: The partial results of a reduction by its name, in the order of segments.
+Partials = Callable[[str], Iterator[Mapping[str, np.ndarray]]]
+
+
 @dataclass(frozen=True)
 class Finished:
     """What a store gives back once it has every segment."""
@@ -185,6 +222,7 @@ class Finished:
     results: Results  # local sites in the loader's order
     nonfinite: Mapping[str, int]  # by site, sites without any left out
     record: Mapping[str, Any]  # how the numbers were made: program, time, versions
+    partials: Partials | None = None
 
 
 class Store(Protocol):

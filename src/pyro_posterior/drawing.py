@@ -82,12 +82,16 @@ def values_of(job: Job, segment: Segment) -> int:
 
 def _sites_in(job: Job, minibatch: int, numbers: Set[int]) -> tuple[list[Site], list[Site]]:
     """Sites to draw with a minibatch for segments of these numbers, and those it lacks."""
-    local = job.plan.local_sites if numbers - {0} else ()
+    local = [site for site in job.drawn if site.batch_axis is not None] if numbers - {0} else []
     having = {site.name for site in local if job.reading.has(site.name, minibatch)}
     if 0 in numbers:
-        homes = ((site.name, job.reading.home(site.name)) for site in job.plan.global_sites)
+        homes = (
+            (site.name, job.reading.home(site.name))
+            for site in job.drawn
+            if site.batch_axis is None
+        )
         having |= {name for name, home in homes if home == minibatch}
-    drawn = [site for site in job.plan.sites if site.name in having]
+    drawn = [site for site in job.drawn if site.name in having]
     return drawn, [site for site in local if site.name not in having]
 
 
@@ -99,6 +103,7 @@ class _Begun:
     results: Results = field(default_factory=dict)
     nonfinite: dict[str, int] = field(default_factory=dict)
     tiers: list[str] = field(default_factory=list)
+    partials: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)  # by reduction
     filled: int = 0  # observations that have come
     pieces: int = 0
 
@@ -124,6 +129,15 @@ class _Begun:
         length = None if site.batch_axis is None else self.segment.length
         if length is not None:
             draws = draws[site.at(draws.ndim, first, behind)]
+        for reduction in job.reductions:
+            if reduction.site == site.name:
+                start = self.segment.rows[0] + self.filled
+                state = self.partials.get(reduction.name)
+                self.partials[reduction.name] = reduction.update(
+                    state, draws, site.batch_axis, start
+                )
+        if site in job.hidden:
+            return
         summarised = job.summaries.compute(draws, workers=job.program.workers)
         for name, value in summarised.values.items():
             self._put(site, name, value, behind - first)
@@ -154,7 +168,9 @@ class _Begun:
         self.filled += rows
 
     def result(self) -> SegmentResult:
-        return SegmentResult(self.segment, self.results, self.nonfinite, tuple(self.tiers))
+        return SegmentResult(
+            self.segment, self.results, self.nonfinite, tuple(self.tiers), self.partials
+        )
 
 
 @contextlib.contextmanager

@@ -12,10 +12,11 @@ from typing import Any
 from pyro_posterior import settings
 from pyro_posterior.batches import Batches, open_batches
 from pyro_posterior.calls import check_arguments
-from pyro_posterior.contracts import Minibatch, Program, RunPlan, Segment, Site
+from pyro_posterior.contracts import Minibatch, Program, Reduction, RunPlan, Segment, Site
 from pyro_posterior.data.sources import NoSuchBatch
 from pyro_posterior.doubts import warn_of_laplace
 from pyro_posterior.errors import RequestError
+from pyro_posterior.extending.asked import extend, is_asked, is_extended, what_is_asked
 from pyro_posterior.joint import JointSampler
 from pyro_posterior.keyed.state import fresh_seed
 from pyro_posterior.labelled import labelled
@@ -31,7 +32,7 @@ from pyro_posterior.reductions.plan import SummaryPlan, plan_summaries
 from pyro_posterior.request import Request
 from pyro_posterior.segments import cut, segment_rows
 from pyro_posterior.session import Place
-from pyro_posterior.stores.digest import identity_of
+from pyro_posterior.stores.digest import identity_of, words_digest
 from pyro_posterior.stores.earlier import Earlier, earlier_run
 from pyro_posterior.written import pack
 
@@ -50,6 +51,13 @@ class Job:
     rows: int  # observations per segment
     coords: Mapping[str, Any]  # labels by dimension, of the user and of the host
     identity: Mapping[str, str]  # digests of all that fixes the numbers beside the plan, by part
+    hidden: tuple[Site, ...] = ()  # drawn for reductions and not returned
+    reductions: tuple[Reduction, ...] = ()
+
+    @property
+    def drawn(self) -> tuple[Site, ...]:
+        """All sites that are drawn."""
+        return self.plan.sites + self.hidden
 
     @property
     def parts(self) -> dict[str, str]:
@@ -76,7 +84,8 @@ class Job:
 
     def sites_of(self, segment: Segment) -> tuple[Site, ...]:
         """The sites that a segment holds, in the model's order."""
-        return self.plan.local_sites if segment.number else self.plan.global_sites
+        local = segment.number > 0
+        return tuple(site for site in self.drawn if (site.batch_axis is not None) == local)
 
     def minibatches(self, wanted: Sequence[int]) -> Iterator[Minibatch]:
         """The minibatches of these numbers, which increase.
@@ -131,7 +140,8 @@ def prepare(request: Request, place: Place, known: Known | None = None) -> Job:
     several = second is not None
     del second
     stored = stored_names()
-    check_arguments(request.model, request.guide, first)
+    if not (request.predictive or request.expected):  # which may go without the outcome
+        check_arguments(request.model, request.guide, first)
     warn_of_laplace(request.guide)
     set_up_guide(request.guide, first, seed)
     unread = JointSampler(request.model, request.guide, seed, request.obs_plate)
@@ -139,21 +149,25 @@ def prepare(request: Request, place: Place, known: Known | None = None) -> Job:
     if known is not None:
         unread = replace(unread, obs_plate=known.reading.obs_plate)
         batches.expect(known.digests)
-    reading = read(
-        unread,
-        batches if several and known is None else (first,),
-        only_rows=batches.only_rows,
-        model_draws=request.model_draws,
-    )
-    if known is not None:
+
+    def reading_of(sampler: JointSampler) -> Reading:
+        found = read(
+            sampler,
+            batches if several and known is None else (first,),
+            only_rows=batches.only_rows,
+            model_draws=request.model_draws,
+        )
+        if known is None or is_extended(known.reading) != bool(sampler.extensions):
+            return found
         last = batches.get(len(known.digests) - 1)
-        reading = replace(known.reading, record=reading.record, first=first, last=last)
+        return replace(known.reading, record=found.record, first=first, last=last)
+
+    answers = extend(request, unread, first, reading_of)
+    unread, reading, sites = answers.sampler, answers.reading, answers.sites
     check_fitted(stored, list(place.modules), trained=request.trained)
-    sites = reading.choice.select(
-        request.return_sites, request.exclude_sites, request.return_observed
-    )
     reading.say(sites)
     _check_real(request, sites)
+    drawn = sites + answers.hidden
     plan = RunPlan(
         sites=sites,
         obs_plate=reading.obs_plate,
@@ -171,11 +185,11 @@ def prepare(request: Request, place: Place, known: Known | None = None) -> Job:
         plan = replace(plan, summaries=summaries.result_names)
     plan, coords = _labelled(request, plan, reading)
     sampler = reading.keyed(unread, plan.cubes, whole=request.return_sites is None)
-    program = make_program(engine, sampler, reading, sites, request.num_samples, place.device)
+    program = make_program(engine, sampler, reading, drawn, request.num_samples, place.device)
     if program.tier == "loop":
-        warn_of_unkeyed(sampler, reading.first, [site.name for site in sites])
+        warn_of_unkeyed(sampler, reading.first, [site.name for site in drawn])
     plan = replace(plan, engine=program.tier)
-    identity: Mapping[str, str] = {}
+    identity: dict[str, str] = {}
     digests: list[str] = []
     if identified:
         ends = (reading.first, reading.last)
@@ -184,8 +198,10 @@ def prepare(request: Request, place: Place, known: Known | None = None) -> Job:
             **identity_of(sampler, place.modules, ends, place.device, functions),
             **model_identity(request.model, request.guide, place.modules, reading.record),
         }
+        if is_asked(request):
+            identity["answers"] = words_digest(what_is_asked(request, answers))
         digests = [batches.digest(index) for index in range(len(reading.sizes))]
-    rows = earlier.segment_rows if earlier else segment_rows(plan)
+    rows = earlier.segment_rows if earlier else segment_rows(replace(plan, sites=drawn))
     return Job(
         request=request,
         plan=plan,
@@ -193,10 +209,12 @@ def prepare(request: Request, place: Place, known: Known | None = None) -> Job:
         reading=reading,
         program=program,
         summaries=summaries,
-        segments=cut(plan, rows, digests, homes=reading.homes(sites)),
+        segments=cut(replace(plan, sites=drawn), rows, digests, homes=reading.homes(drawn)),
         rows=rows,
         coords=coords,
         identity=identity,
+        hidden=answers.hidden,
+        reductions=answers.reductions,
     )
 
 

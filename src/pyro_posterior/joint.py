@@ -21,6 +21,9 @@ from pyro_posterior.keyed.keys import Where
 from pyro_posterior.keyed.modes import KeyedDraws, KeyNamer
 from pyro_posterior.plates import PermutedRows, is_plate
 
+#: Key in a node's ``infer`` for the kind of a site that an extension made.
+KIND = "_pyro_posterior_kind"
+
 
 @contextlib.contextmanager
 def no_validation() -> Iterator[None]:
@@ -49,6 +52,8 @@ class JointSampler:
     local_names: frozenset[str] = frozenset()  # of sites and plates
     known: frozenset[str] | None = None  # sites that may be met; None: whichever
     cubes: tuple[int, ...] = ()  # lengths of the hypercubes of stratified draws
+    extensions: tuple[Callable[[poutine.Trace, poutine.Trace], None], ...] = ()  # add sites
+    from_model: frozenset[str] = frozenset()  # sites for which the guide is not asked
 
     def is_local(self, msg: Any) -> bool:
         """Whether draws of this site differ between minibatches."""
@@ -80,10 +85,14 @@ class JointSampler:
         """Guide trace and replayed model trace, with whatever modes are active outside."""
         with PermutedRows():
             guide_trace = poutine.trace(self.guide).get_trace(*minibatch.args, **minibatch.kwargs)
+        for name in self.from_model & set(guide_trace.nodes):
+            guide_trace.remove_node(name)
         replayed = poutine.replay(self.model, trace=guide_trace)
         with PermutedRows():
             model_trace = poutine.trace(replayed).get_trace(*minibatch.args, **minibatch.kwargs)
         check_parts(guide_trace, model_trace)
+        for extend in self.extensions:
+            extend(guide_trace, model_trace)
         return guide_trace, model_trace
 
     def traces(self, minibatch: Minibatch, draw: int) -> tuple[poutine.Trace, poutine.Trace]:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from pyro_posterior.contracts import RunPlan, Site
+from pyro_posterior.contracts import Partials, RunPlan, Site
 from pyro_posterior.errors import RequestError
 from pyro_posterior.lookups import SiteArrays, no_result, no_site
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from pyro_posterior.answers import Check
+    from pyro_posterior.reductions.contrast import Contrast
+    from pyro_posterior.reductions.khat import Khat
+    from pyro_posterior.reductions.loo import Loo
 
 _PREFIX = "post_sample_"
 _DRAWS = "posterior_samples"
@@ -68,6 +73,7 @@ class Posterior(dict[str, dict[str, np.ndarray]]):
         info: Mapping[str, Any] | None = None,
         coords: Mapping[str, Any] | None = None,
         unfinished: str = "",
+        partials: Partials | None = None,
     ) -> None:
         super().__init__({name: SiteArrays(arrays, name) for name, arrays in results.items()})
         self.plan = plan
@@ -76,6 +82,7 @@ class Posterior(dict[str, dict[str, np.ndarray]]):
         self.info = dict(info or {})
         self.coords = dict(coords or {})
         self.unfinished = unfinished
+        self._partials = partials
 
     @classmethod
     def open(cls, path: str | Path) -> Posterior:
@@ -96,15 +103,25 @@ class Posterior(dict[str, dict[str, np.ndarray]]):
         MissingPackageError
             zarr is not installed.
         """
+        from pyro_posterior.extending.totals import with_totals
+        from pyro_posterior.reductions.plan import summaries_named
         from pyro_posterior.stores.read import read_store
         from pyro_posterior.written import unpack
 
         stored = read_store(path)
-        return cls(
+        told = with_totals(
             stored.results,
             stored.plan,
+            stored.partials,
+            stored.record["info"].get("grouped", {}),
+            summaries_named(stored.plan.summaries),
+        )
+        return cls(
+            told.results,
+            told.plan,
             nonfinite=stored.nonfinite,
-            coords=unpack(stored.coords),
+            coords={**unpack(stored.coords), **told.coords},
+            partials=stored.partials,
             **stored.record,
         )
 
@@ -308,6 +325,108 @@ class Posterior(dict[str, dict[str, np.ndarray]]):
         from pyro_posterior.exports.save import save
 
         return save(self, path, overwrite=overwrite)
+
+    # ------------------------------------------------------------------------------------- questions
+
+    def partials(self, reduction: str) -> Iterator[Mapping[str, np.ndarray]]:
+        """What a reduction over observations gave, segment by segment; nothing if not asked for."""
+        return iter(()) if self._partials is None else self._partials(reduction)
+
+    def loo(self, *, weighted: bool = True) -> Loo:
+        """PSIS-LOO of a run with ``log_likelihood=True``: how well new data would be predicted.
+
+        Parameters
+        ----------
+        weighted
+            Weight draws for the difference between guide and posterior, as
+            ``loo_approximate_posterior`` does; False: take them for draws of the posterior.
+        """
+        from pyro_posterior.answers import loo
+
+        return loo(self, weighted=weighted)
+
+    def khat(self) -> Khat:
+        """Pareto k-hat of the guide of a run with ``log_likelihood=True``, with a verdict."""
+        from pyro_posterior.answers import khat
+
+        return khat(self)
+
+    @property
+    def log_likelihood(self) -> np.ndarray:
+        """Log densities ``(draw, obs)`` of a run with ``log_likelihood=True``."""
+        from pyro_posterior.answers import log_likelihood
+
+        return log_likelihood(self)
+
+    @property
+    def log_p(self) -> np.ndarray:
+        """Log density of model and data at each joint draw, ``(draw,)``."""
+        from pyro_posterior.answers import log_densities
+
+        return log_densities(self)[0]
+
+    @property
+    def log_q(self) -> np.ndarray:
+        """Log density of the guide at each joint draw, ``(draw,)``."""
+        from pyro_posterior.answers import log_densities
+
+        return log_densities(self)[1]
+
+    def ppc(self, statistic: Callable[[np.ndarray], Any], *, site: str | None = None) -> Check:
+        """A statistic of the data among those of predictions, with its Bayesian p-value.
+
+        Parameters
+        ----------
+        statistic
+            ``fun(data) -> number`` of an array shaped as one draw of the site.
+        site
+            A predicted site; not needed where there is one. Draws must be there:
+            ``predictive=True, return_samples=True``.
+        """
+        from pyro_posterior.answers import ppc
+
+        return ppc(self, statistic, site)
+
+    def loo_pit(self, site: str | None = None) -> np.ndarray:
+        """Probability of a smaller value of each observation, given all others: uniform if all fits.
+
+        Needs ``predictive=True, log_likelihood=True, return_samples=True``.
+        """
+        from pyro_posterior.answers import loo_pit
+
+        return loo_pit(self, site)
+
+    def contrast(
+        self, site: str, first: str, second: str, *, delta: float = 0.0, interval: float = 0.9
+    ) -> Contrast:
+        """The difference of two groups of a ``grouped=`` total, entry by entry.
+
+        Parameters
+        ----------
+        site
+            Name of the total.
+        first, second
+            Names of two of its groups.
+        delta
+            A difference that matters, for `Contrast.beyond_delta`.
+        interval
+            Probability of the interval.
+        """
+        from pyro_posterior.answers import contrast
+
+        return contrast(self, site, first, second, delta, interval)
+
+    def derive(self, functions: Mapping[str, Callable[[Mapping[str, Any]], Any]]) -> Posterior:
+        """This posterior with more sites, computed from its draws without model or guide.
+
+        Parameters
+        ----------
+        functions
+            ``{name: fun}``, called as ``fun({site: tensor of one joint draw})``.
+        """
+        from pyro_posterior.answers import derive
+
+        return derive(self, functions)
 
     # ----------------------------------------------------------------------------------------- words
 

@@ -53,6 +53,12 @@ class Request:
     show_progress: bool = True
     coords: Mapping[str, Any] | None = None
     dims: Mapping[str, Sequence[str]] | None = None
+    predictive: bool | Literal["new"] = False
+    expected: bool = False
+    do: Mapping[str, Any] | None = None
+    derived: Mapping[str, Callable[[Mapping[str, Any]], Any]] | None = None
+    grouped: Mapping[str, tuple[Any, ...]] | None = None
+    log_likelihood: bool = False
     client: Any = None
     shard: tuple[int, int] | Literal["auto"] | None = None
     threads: int | None = None
@@ -94,6 +100,7 @@ class Request:
                 f"device={self.device!r} divides the work over devices of this machine, client= and "
                 "shard= over machines: give one of them (workers or shares have one device each)"
             )
+        self._check_answers()
         if self.engine not in ("auto", "sliced", "loop"):
             raise RequestError(
                 f"engine={self.engine!r} is unknown: choose 'auto', 'sliced' or 'loop'"
@@ -108,6 +115,28 @@ class Request:
             raise RequestError(
                 "overwrite=True would let every share remove what the others wrote: remove the "
                 "store first, or give another path"
+            )
+
+    def _check_answers(self) -> None:
+        if self.predictive not in (True, False, "new"):
+            raise RequestError(
+                f"predictive={self.predictive!r} is unknown: choose True, False or 'new' (no latent "
+                "variable of an observation is taken from the guide)"
+            )
+        for name in ("derived", "grouped", "do"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, Mapping):
+                raise RequestError(f"{name} must be a dict by name, found {value!r}")
+        for name, function in (self.derived or {}).items():
+            if not callable(function):
+                raise RequestError(
+                    f"derived[{name!r}] must be a function of a dict of site values, found "
+                    f"{function!r}"
+                )
+        if self.do and self.log_likelihood:
+            raise RequestError(
+                "do= and log_likelihood=True exclude each other: the model that was "
+                "fitted has no intervention"
             )
 
     @property

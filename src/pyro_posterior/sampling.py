@@ -8,6 +8,7 @@ from typing import Any
 from pyro_posterior.contracts import Store
 from pyro_posterior.executors import here, processes, workers
 from pyro_posterior.executors.shards import resolve_shard, share
+from pyro_posterior.extending.totals import described, with_totals
 from pyro_posterior.job import Job, prepare
 from pyro_posterior.posterior import Posterior
 from pyro_posterior.progress import preparing
@@ -81,6 +82,24 @@ def sample_posterior(*args: Any, **kwargs: Any) -> Posterior:
         intervals, periods, time zones.
     dims
         ``{site: names}`` of the axes of one draw, all or the last ones; plates name theirs.
+    predictive
+        Draw observed sites anew given each joint draw, and sites without data or guide: ``y`` is
+        then the prediction, ``y_observed`` the data. The data may be new ones; latent variables of
+        theirs that the guide cannot give are drawn from the model, and "new" asks for that for
+        all latent variables of observations.
+    expected
+        Also ``y_expected``, the mean of the distribution of ``y`` in each joint draw.
+    do
+        ``{site: value}``: set sites to values, whatever the guide draws for them.
+    derived
+        ``{name: fun}``: sites computed from one joint draw, ``fun({site: value}) -> tensor``.
+    grouped
+        ``{name: (site, labels, "mean" or "sum")}``: totals over groups of observations, by a label
+        for each (None: in no group), of any site with a row per observation. Draws of them are
+        always kept.
+    log_likelihood
+        Keep log densities of each observation and of model and guide, for `Posterior.loo` and
+        `Posterior.khat`: a number per draw and observation.
     client
         A ``dask.distributed.Client`` whose workers draw; model, guide and data are sent to them
         once (``data`` may be a function without arguments that opens the data there).
@@ -140,23 +159,27 @@ def finish(job: Job, store: Store, started: float) -> Posterior:
     """
     if store.missing():
         return Posterior({}, job.plan, coords=job.coords, unfinished=store.describe())
-    finished = store.finish(
-        {"program": job.program.describe(), "info": _info(time.perf_counter() - started)}
-    )
+    finished = store.finish({"program": job.program.describe(), "info": _info(job, started)})
     if finished.nonfinite:
         counts = ", ".join(f"{name!r}: {count}" for name, count in finished.nonfinite.items())
         warn(
             f"draws that are NaN or infinite, by site: {counts} (of {job.plan.num_samples} draws "
             "of all values); their summaries are NaN or infinite too"
         )
+    told = with_totals(
+        finished.results, job.plan, finished.partials, described(job.reductions), job.summaries
+    )
     return Posterior(
-        finished.results,
-        job.plan,
+        told.results,
+        told.plan,
         nonfinite=finished.nonfinite,
-        coords=job.coords,
+        coords={**(job.coords or {}), **told.coords},
+        partials=finished.partials,
         **finished.record,
     )
 
 
-def _info(seconds: float) -> dict[str, Any]:
-    return {"seconds": seconds, "versions": versions()}
+def _info(job: Job, started: float) -> dict[str, Any]:
+    info = {"seconds": time.perf_counter() - started, "versions": versions()}
+    totals = described(job.reductions)
+    return {**info, "grouped": totals} if totals else info

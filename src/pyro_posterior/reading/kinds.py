@@ -8,6 +8,7 @@ from typing import Any
 import pyro.distributions as dist
 
 from pyro_posterior.contracts import Kind
+from pyro_posterior.joint import KIND
 from pyro_posterior.keyed.keys import FREE
 from pyro_posterior.plates import is_plate
 from pyro_posterior.reading.flow import Flow
@@ -21,6 +22,8 @@ def kind_of(node: Any, flow: Flow | None, plates: Set[str]) -> Kind | None:
     """
     if node["type"] != "sample" or is_plate(node) or node["infer"].get("is_auxiliary"):
         return None
+    if KIND in node["infer"]:
+        return node["infer"][KIND]  # type: ignore[no-any-return]
     if node["infer"].get("_deterministic"):
         return "deterministic"
     fn = node["fn"]

@@ -7,7 +7,7 @@ segments, never in that of completion, so that the bits do not depend on who was
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -41,7 +41,9 @@ class Grouped:
     codes: np.ndarray
     how: Literal["sum", "mean"]
 
-    def update(self, state: State | None, draws: torch.Tensor, axis: int, first: int) -> State:
+    def update(
+        self, state: State | None, draws: torch.Tensor, axis: int | None, first: int
+    ) -> State:
         """Add rows of a segment.
 
         Parameters
@@ -55,6 +57,7 @@ class Grouped:
         first
             Number of the first observation among all.
         """
+        assert axis is not None
         rows = draws.detach().movedim(axis, 1)
         codes = torch.from_numpy(self.codes[first : first + rows.shape[1]]).to(rows.device)
         sums = torch.zeros(
@@ -76,14 +79,26 @@ class Grouped:
 
     def finish(self, parts: Iterable[Mapping[str, np.ndarray]]) -> np.ndarray:
         """Draws ``(draw, group, *rest)`` in float64, from the parts in the order of segments."""
-        state: State | None = None
-        for part in parts:
-            state = dict(part) if state is None else self.combine(state, part)
-        assert state is not None
-        if self.how == "sum":
-            return state["sum"]
-        sizes = np.bincount(self.codes[self.codes >= 0], minlength=len(self.labels))
-        return state["sum"] / sizes.reshape(-1, *(1,) * (state["sum"].ndim - 2))
+        return finish_totals(parts, self.sizes if self.how == "mean" else None)
+
+    @property
+    def sizes(self) -> list[int]:
+        """Number of observations in each group."""
+        counts = np.bincount(self.codes[self.codes >= 0], minlength=len(self.labels))
+        return [int(count) for count in counts]
+
+
+def finish_totals(
+    parts: Iterable[Mapping[str, np.ndarray]], sizes: Sequence[int] | None
+) -> np.ndarray:
+    """Sums of all parts in their order, divided by ``sizes`` of the groups if they are given."""
+    total: np.ndarray | None = None
+    for part in parts:
+        total = part["sum"] if total is None else total + part["sum"]
+    assert total is not None
+    if sizes is None:
+        return total
+    return np.asarray(total / np.reshape(sizes, (-1, *(1,) * (total.ndim - 2))))
 
 
 def numbered(labels: Iterable[object]) -> tuple[tuple[str, ...], np.ndarray]:

@@ -173,6 +173,18 @@ def plan_summaries(summary_fun: Summaries | None) -> SummaryPlan:
     return SummaryPlan(tuple(names), tuple(functions), statistics)
 
 
+def summaries_named(results: Sequence[str]) -> SummaryPlan:
+    """The plan of these results, as far as they go by names; functions of the caller's do not."""
+    known = []
+    for result in results:
+        try:
+            named(result.removeprefix(PREFIX))
+        except RequestError:
+            continue
+        known.append(result)
+    return plan_summaries(known or None)
+
+
 def _entries(summary_fun: Any) -> Iterator[tuple[Any, Any]]:
     """Names with their functions or statistics, in the caller's order."""
     if isinstance(summary_fun, str):

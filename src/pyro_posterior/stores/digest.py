@@ -38,9 +38,14 @@ def identity_of(
         "device": device.type,
     }
     if summary_fun is not None:
-        words = repr([code_words([fun, _held(fun)], attributes=True) for fun in summary_fun])
-        identity["functions"] = hashlib.blake2b(words.encode(), digest_size=16).hexdigest()
+        identity["functions"] = words_digest(summary_fun)
     return identity
+
+
+def words_digest(values: Sequence[Any]) -> str:
+    """Digest of functions and plain values, the same in every process."""
+    words = repr([code_words([value, _held(value)], attributes=True) for value in values])
+    return hashlib.blake2b(words.encode(), digest_size=16).hexdigest()
 
 
 def _held(fun: Any) -> Any:

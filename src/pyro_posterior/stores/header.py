@@ -9,11 +9,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
-from pyro_posterior.contracts import RunPlan, Segment, Site
+from pyro_posterior.contracts import Kind, RunPlan, Segment, Site
 from pyro_posterior.errors import StoreError
 from pyro_posterior.stores.checks import check, names, numbers, text, whole
 from pyro_posterior.stores.files import damaged, read_inside
@@ -49,12 +49,10 @@ class Header:
     @functools.cached_property
     def segments(self) -> dict[int, tuple[int, int]]:
         """Number of every segment and its observations: the first, and the one behind the last."""
-        found = {0: (0, 0)} if self.plan.global_sites else {}
-        if self.plan.local_sites:
-            rows, end = self.segment_rows, self.plan.num_obs
-            starts = range(0, end, rows)
-            found |= {k: (low, min(low + rows, end)) for k, low in enumerate(starts, start=1)}
-        return found
+        rows, end = self.segment_rows, self.plan.num_obs
+        starts = range(0, end, rows) if rows else range(0)
+        found = {0: (0, 0)} if len(self.data) > len(starts) else {}
+        return found | {k: (low, min(low + rows, end)) for k, low in enumerate(starts, start=1)}
 
     @functools.cached_property
     def json(self) -> dict[str, Any]:
@@ -189,8 +187,10 @@ def _checked(held: Mapping[str, Any]) -> Header:
         names(held["data"]),
         {text(name): text(version) for name, version in held["versions"].items()},
     )
-    count = bool(plan.global_sites) + (math.ceil(plan.num_obs / rows) if plan.local_sites else 0)
-    check(len(header.data) == count, "the number of segments")
+    # Sites that are only reduced have segments, too, and are not in the plan.
+    of_rows = math.ceil(plan.num_obs / rows) if rows else 0
+    fewest = of_rows + bool(plan.global_sites)
+    check(fewest <= len(header.data) <= of_rows + 1, "the number of segments")
     return header
 
 
@@ -204,7 +204,7 @@ def _site_from_json(fields: Mapping[str, Any]) -> Site:
     dtype: Any = getattr(torch, text(fields["dtype"]), None)
     check(isinstance(dtype, torch.dtype), "a site's dtype")
     shape, axis = numbers(fields["shape"]), fields["batch_axis"]
-    check(fields["kind"] in ("latent", "deterministic", "observed"), "a site's kind")
+    check(fields["kind"] in get_args(Kind), "a site's kind")
     check(fields["scope"] in ("global", "local"), "a site's scope")
     check((axis is None) == (fields["scope"] == "global"), "a site's batch_axis")
     if axis is not None:

@@ -69,4 +69,4 @@ class MemoryStore:
             name: {site.name: arrays[site.name] for site in self._plan.sites}
             for name, arrays in self._results.items()
         }
-        return Finished(results, nonfinite, record)
+        return Finished(results, nonfinite, record, self.partials)

@@ -276,4 +276,4 @@ class ZarrStore:
                     close(self.path, self._header, record)
         self._owned.check()
         stored = read_store(self.path)
-        return Finished(stored.results, stored.nonfinite, stored.record)
+        return Finished(stored.results, stored.nonfinite, stored.record, stored.partials)

@@ -1,0 +1,1 @@
+"""Extensions of the joint sample: more sites, made of what guide and model did in one draw."""
