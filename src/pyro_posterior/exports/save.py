@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -19,6 +19,7 @@ from pyro_posterior.stores.files import as_folder
 from pyro_posterior.written import pack
 
 _DRAWS = "posterior_samples"
+_DENSITIES = ("log_likelihood", "log_p", "log_q", "khat")
 
 
 def save(posterior: Posterior, path: str | PathLike[str], *, overwrite: bool = False) -> Path:
@@ -56,14 +57,18 @@ def save(posterior: Posterior, path: str | PathLike[str], *, overwrite: bool = F
         raise StoreError(
             f"{str(folder)!r} holds something already: give another path, or overwrite=True"
         )
+    totals = posterior.info.get("grouped", {})  # made again from their partial results
     plan = replace(
         posterior.plan,
+        sites=tuple(site for site in posterior.plan.sites if site.name not in totals),
         summaries=tuple(name for name in posterior if name != _DRAWS),
-        return_samples=_DRAWS in posterior,
+        return_samples=posterior.plan.return_samples or _has_all_draws(posterior),
     )
     rows = segment_rows(plan)
     segments = cut(plan, rows)
-    coords = pack(posterior.coords)
+    groups = {f"{name}_group" for name in totals}
+    coords = pack({dim: x for dim, x in posterior.coords.items() if dim not in groups})
+    partials = _partials(posterior, (*totals, *_DENSITIES))
     with open_zarr_store(
         folder,
         plan,
@@ -78,9 +83,27 @@ def save(posterior: Posterior, path: str | PathLike[str], *, overwrite: bool = F
         for segment in segments:
             results = _part(posterior, plan, segment)
             found = {name: counts.pop(name) for name in list(counts) if _has(results, name)}
-            store.write(SegmentResult(segment, results, found))
+            store.write(SegmentResult(segment, results, found, partials=partials))
+            partials = {}
         store.finish({"program": posterior.program, "info": posterior.info})
     return folder
+
+
+def _partials(posterior: Posterior, names: Iterable[str]) -> dict[str, dict[str, np.ndarray]]:
+    """The partial results of all segments as those of one."""
+    found = {}
+    for name in names:
+        parts = list(posterior.partials(name))
+        for key in parts[0] if parts else ():
+            arrays = [part[key] for part in parts]
+            whole = sum(arrays[1:], arrays[0]) if key == "sum" else np.concatenate(arrays, axis=-1)
+            found[name] = {key: whole}
+    return found
+
+
+def _has_all_draws(posterior: Posterior) -> bool:
+    """Not only those of totals over groups, which are always kept."""
+    return _DRAWS in posterior and all(site in posterior[_DRAWS] for site in posterior.sites)
 
 
 def _part(posterior: Posterior, plan: RunPlan, segment: Segment) -> Results:

@@ -145,14 +145,46 @@ def draw_groups(
     """Draws as a Dataset for each of ArviZ's groups that has sites, in their order in `GROUPS`."""
     groups: dict[str, Any] = {}
     for group in dict.fromkeys(GROUPS.values()):
-        sites = [site.name for site in posterior.plan.sites if GROUPS[site.kind] == group]
+        sites = [
+            site.name
+            for site in posterior.plan.sites
+            if GROUPS[site.kind] == group and site.name in posterior[_DRAWS]
+        ]
         if sites:
             dataset = to_dataset(posterior, _DRAWS, sites=sites, dims=dims, coords=coords)
             if group == "observed_data":  # the same in every draw
                 dataset = dataset.isel(chain=0, draw=0, drop=True)
                 dataset = dataset.rename(_names_of_data(dataset, groups))
             groups[group] = dataset
-    return groups
+    return groups | _densities(posterior, groups)
+
+
+def _densities(posterior: Posterior, groups: Mapping[str, Any]) -> dict[str, Any]:
+    """Log densities of observations and of joint draws, where they were asked for."""
+    xarray = _need_xarray("to_xarray")
+    rows = list(posterior.partials("log_likelihood"))
+    if not rows:
+        return {}
+    values = np.concatenate([part["draws"] for part in rows], axis=1)
+    observed = list(groups.get("observed_data", ()))
+    name = observed[0] if len(observed) == 1 else "obs"
+    dim = posterior.plan.obs_plate or "obs"
+    likelihood = xarray.Dataset({name: (("chain", "draw", dim), values[None])})
+    stats = {"log_p": posterior.log_p, "log_q": posterior.log_q}
+    return {
+        "log_likelihood": likelihood.assign_coords(
+            chain=[0], draw=np.arange(values.shape[0]), **_labels_along(posterior, dim)
+        ),
+        "sample_stats": xarray.Dataset(
+            {key: (("chain", "draw"), value[None]) for key, value in stats.items()},
+            {"chain": [0], "draw": np.arange(values.shape[0])},
+        ),
+    }
+
+
+def _labels_along(posterior: Posterior, dim: str) -> dict[str, Any]:
+    labels = posterior.coords.get(dim, posterior.coords.get("obs"))
+    return {} if labels is None or len(labels) != posterior.plan.num_obs else {dim: (dim, labels)}
 
 
 def _names_of_data(dataset: Any, groups: Mapping[str, Any]) -> dict[str, str]:
