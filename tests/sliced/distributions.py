@@ -142,7 +142,6 @@ DISTRIBUTIONS: dict[str, Maker] = {
 
 #: Samplers in which Python looks at the values drawn: always the loop.
 LOOP_ONLY = {
-    "GaussianScaleMixture",
     "ProjectedNormal",
     "SineBivariateVonMises",
     "SineSkewed",

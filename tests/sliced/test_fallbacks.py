@@ -132,18 +132,34 @@ def test_a_write_to_the_data() -> None:
     _uses_the_loop(model, "lives outside the model's run", data=lambda: (Y.clone(),))
 
 
-@pytest.mark.parametrize("layer", [torch.nn.BatchNorm1d, torch.nn.InstanceNorm1d])
-def test_normalisation_in_training_mode(layer: Any) -> None:
-    norm = layer(2, track_running_stats=True)  # no part of the model's modules, so left training
+def test_normalisation_in_training_mode() -> None:
+    mean, variance = torch.zeros(2), torch.ones(2)  # of the caller, which no module owns
+
+    def model(y: torch.Tensor) -> None:
+        z = _latent(3, 2)
+        found = torch.nn.functional.batch_norm(z, mean, variance, training=True)
+        pyro.deterministic("out", found.sum())
+
     reason = "changes its running statistics|lives outside the model's run"
+    with pytest.raises(CannotSliceError, match=reason):
+        sample(model, model, (Y,), engine="sliced", num_samples=9)
+
+
+@pytest.mark.parametrize("layer", [torch.nn.BatchNorm1d, torch.nn.InstanceNorm1d])
+def test_normalisation_of_a_layer_is_that_of_its_eval_mode(layer: Any) -> None:
+    norm = layer(2, track_running_stats=True)  # reached through the model's closure alone
 
     def model(y: torch.Tensor) -> None:
         z = _latent(3, 2)
         x = z[:, :, None].expand(3, 2, 4) if layer is torch.nn.InstanceNorm1d else z
-        pyro.deterministic("out", norm(x).sum())
+        pyro.deterministic("z_copy", z)
+        pyro.deterministic("out", norm(x).reshape(3, 2, -1)[..., 0])
 
-    with pytest.raises(CannotSliceError, match=reason):
-        sample(model, model, (Y,), engine="sliced", num_samples=9)
+    options = {"engine": "sliced", "num_samples": 9, "return_samples": True}
+    draws = sample(model, model, (Y,), **options)["posterior_samples"]
+    np.testing.assert_allclose(draws["out"], draws["z_copy"] / (1 + norm.eps) ** 0.5, rtol=1e-5)
+    assert norm.training
+    assert not norm.running_mean.any()
 
 
 @pytest.mark.parametrize("other", [lambda: random.random(), lambda: np.random.normal()])

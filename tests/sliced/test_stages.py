@@ -15,6 +15,7 @@ import torch
 from pyro_posterior.contracts import Minibatch
 from pyro_posterior.errors import CannotSliceError
 from pyro_posterior.joint import JointSampler
+from pyro_posterior.keyed.keys import Where
 from pyro_posterior.sliced.batching import batch_slice
 from pyro_posterior.sliced.graphs import build_graphs
 from pyro_posterior.sliced.record import Record, record
@@ -165,10 +166,12 @@ def test_another_constant_is_another_slice() -> None:
 
 def test_every_row_of_a_batched_slice_is_a_draw_of_the_loop() -> None:
     names = ("g", "twice", "data", "fixed", "z")
-    graphs = build_graphs(batch_slice(slice_record(recorded(*names), names), [Y], (3, 0, 0), 8))
+    graphs = build_graphs(
+        batch_slice(slice_record(recorded(*names), names), [Y], Where(3, range(8), 0), 8)
+    )
     prologue = graphs.prologue(Y)
     for start in (0, 16):
-        where = (3, start, 0)
+        where = Where(3, range(start, start + 8), 0)
         glob = graphs.globals(where)
         body = graphs.body(where, *prologue, *glob)
         found = {"constant": graphs.constants, "prologue": prologue, "globals": glob, "body": body}
@@ -182,7 +185,9 @@ def test_every_row_of_a_batched_slice_is_a_draw_of_the_loop() -> None:
 
 def test_each_value_is_made_in_the_graph_of_its_level() -> None:
     names = ("g", "twice", "data", "fixed", "z")
-    graphs = build_graphs(batch_slice(slice_record(recorded(*names), names), [Y], (3, 0, 0), 8))
+    graphs = build_graphs(
+        batch_slice(slice_record(recorded(*names), names), [Y], Where(3, range(8), 0), 8)
+    )
     assert {name: source for name, (source, _) in graphs.sources.items()} == {
         "g": "globals",
         "twice": "globals",
@@ -196,9 +201,11 @@ def test_each_value_is_made_in_the_graph_of_its_level() -> None:
 
 
 def test_without_a_chunk_one_draw_is_made_to_the_last_bit() -> None:
-    graphs = build_graphs(batch_slice(slice_record(recorded("z"), ("z",)), [Y], (3, 0, 0), None))
+    graphs = build_graphs(
+        batch_slice(slice_record(recorded("z"), ("z",)), [Y], Where(3, range(1), 0), None)
+    )
     for draw in (0, 7, 11):
-        where = (3, draw, 0)
+        where = Where(3, range(draw, draw + 1), 0)
         body = graphs.body(where, *graphs.prologue(Y), *graphs.globals(where))
         expected = sampler().values(Minibatch(0, (Y,)), draw, ("z",))["z"]
         assert torch.equal(body[graphs.sources["z"][1]], expected)
