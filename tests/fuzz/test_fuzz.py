@@ -38,7 +38,7 @@ def test_a_fault_of_a_thousandth_in_one_draw_is_found(monkeypatch: pytest.Monkey
             for name, value in block.items():
                 if value.is_floating_point() and name == "z0" and self.drawn[name]:
                     block[name] = value.clone()
-                    block[name][3] *= 1.001
+                    block[name][-1] *= 1.001
                     faults.append(name)
         return block
 
