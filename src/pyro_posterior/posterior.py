@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,14 +13,10 @@ import numpy as np
 from pyro_posterior.contracts import Partials, RunPlan, Site
 from pyro_posterior.errors import RequestError
 from pyro_posterior.lookups import SiteArrays, no_result, no_site
+from pyro_posterior.questions import Questions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from pyro_posterior.answers import Check
-    from pyro_posterior.reductions.contrast import Contrast
-    from pyro_posterior.reductions.khat import Khat
-    from pyro_posterior.reductions.loo import Loo
 
 _PREFIX = "post_sample_"
 _DRAWS = "posterior_samples"
@@ -30,7 +26,7 @@ _PosteriorT = TypeVar("_PosteriorT", bound="Posterior")
 Dims = Mapping[str, Sequence[str]]
 
 
-class Posterior(dict[str, dict[str, np.ndarray]]):
+class Posterior(Questions, dict[str, dict[str, np.ndarray]]):
     """Summaries and draws of a posterior.
 
     A dict of ``{"post_sample_means": {site: array}, ...}``, arrays shaped as one draw of the site
@@ -326,107 +322,9 @@ class Posterior(dict[str, dict[str, np.ndarray]]):
 
         return save(self, path, overwrite=overwrite)
 
-    # ------------------------------------------------------------------------------------- questions
-
     def partials(self, reduction: str) -> Iterator[Mapping[str, np.ndarray]]:
         """What a reduction over observations gave, segment by segment; nothing if not asked for."""
         return iter(()) if self._partials is None else self._partials(reduction)
-
-    def loo(self, *, weighted: bool = True) -> Loo:
-        """PSIS-LOO of a run with ``log_likelihood=True``: how well new data would be predicted.
-
-        Parameters
-        ----------
-        weighted
-            Weight draws for the difference between guide and posterior, as
-            ``loo_approximate_posterior`` does; False: take them for draws of the posterior.
-        """
-        from pyro_posterior.answers import loo
-
-        return loo(self, weighted=weighted)
-
-    def khat(self) -> Khat:
-        """Pareto k-hat of the guide of a run with ``log_likelihood=True``, with a verdict."""
-        from pyro_posterior.answers import khat
-
-        return khat(self)
-
-    @property
-    def log_likelihood(self) -> np.ndarray:
-        """Log densities ``(draw, obs)`` of a run with ``log_likelihood=True``."""
-        from pyro_posterior.answers import log_likelihood
-
-        return log_likelihood(self)
-
-    @property
-    def log_p(self) -> np.ndarray:
-        """Log density of model and data at each joint draw, ``(draw,)``."""
-        from pyro_posterior.answers import log_densities
-
-        return log_densities(self)[0]
-
-    @property
-    def log_q(self) -> np.ndarray:
-        """Log density of the guide at each joint draw, ``(draw,)``."""
-        from pyro_posterior.answers import log_densities
-
-        return log_densities(self)[1]
-
-    def ppc(self, statistic: Callable[[np.ndarray], Any], *, site: str | None = None) -> Check:
-        """A statistic of the data among those of predictions, with its Bayesian p-value.
-
-        Parameters
-        ----------
-        statistic
-            ``fun(data) -> number`` of an array shaped as one draw of the site.
-        site
-            A predicted site; not needed where there is one. Draws must be there:
-            ``predictive=True, return_samples=True``.
-        """
-        from pyro_posterior.answers import ppc
-
-        return ppc(self, statistic, site)
-
-    def loo_pit(self, site: str | None = None) -> np.ndarray:
-        """Probability of a smaller value of each observation, given all others: uniform if all fits.
-
-        Needs ``predictive=True, log_likelihood=True, return_samples=True``.
-        """
-        from pyro_posterior.answers import loo_pit
-
-        return loo_pit(self, site)
-
-    def contrast(
-        self, site: str, first: str, second: str, *, delta: float = 0.0, interval: float = 0.9
-    ) -> Contrast:
-        """The difference of two groups of a ``grouped=`` total, entry by entry.
-
-        Parameters
-        ----------
-        site
-            Name of the total.
-        first, second
-            Names of two of its groups.
-        delta
-            A difference that matters, for `Contrast.beyond_delta`.
-        interval
-            Probability of the interval.
-        """
-        from pyro_posterior.answers import contrast
-
-        return contrast(self, site, first, second, delta, interval)
-
-    def derive(self, functions: Mapping[str, Callable[[Mapping[str, Any]], Any]]) -> Posterior:
-        """This posterior with more sites, computed from its draws without model or guide.
-
-        Parameters
-        ----------
-        functions
-            ``{name: fun}``, called as ``fun({site: tensor of one joint draw})``.
-        """
-        from pyro_posterior.answers import derive
-
-        return derive(self, functions)
 
     # ----------------------------------------------------------------------------------------- words
 
