@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from os import PathLike
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,21 +11,19 @@ import numpy as np
 
 from pyro_posterior.contracts import Partials, RunPlan, Site
 from pyro_posterior.errors import RequestError
+from pyro_posterior.forms import Forms
 from pyro_posterior.lookups import SiteArrays, no_result, no_site
 from pyro_posterior.questions import Questions
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    pass
 
 _PREFIX = "post_sample_"
 _DRAWS = "posterior_samples"
 _PosteriorT = TypeVar("_PosteriorT", bound="Posterior")
 
-#: ``{site: names}`` of the axes of one draw, all or the last ones.
-Dims = Mapping[str, Sequence[str]]
 
-
-class Posterior(Questions, dict[str, dict[str, np.ndarray]]):
+class Posterior(Forms, Questions, dict[str, dict[str, np.ndarray]]):
     """Summaries and draws of a posterior.
 
     A dict of ``{"post_sample_means": {site: array}, ...}``, arrays shaped as one draw of the site
@@ -219,108 +216,6 @@ class Posterior(Questions, dict[str, dict[str, np.ndarray]]):
         if not isinstance(other, Mapping):
             return NotImplemented
         return _joined(other, self, self)
-
-    # ------------------------------------------------------------------------------ tables and files
-
-    def summary(self, sites: str | Iterable[str] | None = None) -> Any:
-        """A table with a row for every value; see `pyro_posterior.exports.table.summary`."""
-        from pyro_posterior.exports.table import summary
-
-        return summary(self, sites)
-
-    def to_xarray(
-        self, *, dims: Dims | None = None, coords: Mapping[str, Any] | None = None
-    ) -> Any:
-        """Everything as a DataTree; see `pyro_posterior.exports.xarray.to_xarray`."""
-        from pyro_posterior.exports.xarray import to_xarray
-
-        return to_xarray(self, dims=dims, coords=coords)
-
-    def to_dataset(
-        self,
-        result: str = "post_sample_means",
-        *,
-        sites: Sequence[str] | None = None,
-        dims: Dims | None = None,
-        coords: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """One result as a Dataset; see `pyro_posterior.exports.xarray.to_dataset`."""
-        from pyro_posterior.exports.xarray import to_dataset
-
-        return to_dataset(self, result, sites=sites, dims=dims, coords=coords)
-
-    def to_arviz(self, *, dims: Dims | None = None, coords: Mapping[str, Any] | None = None) -> Any:
-        """Draws for ArviZ; see `pyro_posterior.exports.arviz.to_arviz`."""
-        from pyro_posterior.exports.arviz import to_arviz
-
-        return to_arviz(self, dims=dims, coords=coords)
-
-    def to_pandas(
-        self,
-        site: str | None = None,
-        *,
-        draws: bool = False,
-        dims: Dims | None = None,
-        coords: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """One site as a tidy table; see `pyro_posterior.exports.pandas.to_pandas`."""
-        from pyro_posterior.exports.pandas import to_pandas
-
-        return to_pandas(self, site, draws=draws, dims=dims, coords=coords)
-
-    def to_anndata(
-        self,
-        adata: Any,
-        *,
-        factor_names: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
-        sites: Iterable[str] | None = None,
-        uns_key: str = "pyro_posterior",
-    ) -> Any:
-        """Summaries put into an AnnData; see `pyro_posterior.exports.anndata.to_anndata`."""
-        from pyro_posterior.exports.anndata import to_anndata
-
-        return to_anndata(self, adata, factor_names=factor_names, sites=sites, uns_key=uns_key)
-
-    def plot(
-        self,
-        site: str | Iterable[str] | None = None,
-        ax: Axes | None = None,
-        *,
-        kind: str | None = None,
-        **options: Any,
-    ) -> Any:
-        """A picture of one site, or ArviZ's of one or several.
-
-        Without ``kind`` the picture suits the size of the site, see
-        `pyro_posterior.exports.plots.plot_site`; "forest", "posterior", "pair" and "trace" are
-        ArviZ's, of the draws, see `pyro_posterior.exports.arviz_plots.plot_by_arviz`.
-        """
-        if kind is not None:
-            from pyro_posterior.exports.arviz_plots import plot_by_arviz
-
-            return plot_by_arviz(self, kind, site, **({} if ax is None else {"ax": ax}), **options)
-        from pyro_posterior.exports.plots import plot_site
-
-        if site is None and len(self.plan.sites) == 1:
-            site = self.plan.sites[0].name
-        if not isinstance(site, str):
-            raise RequestError(
-                f"plot needs one site, found {site!r}; the posterior has {list(self.sites)}. "
-                "Several at once are drawn by kind='forest', 'posterior', 'pair' or 'trace'"
-            )
-        return plot_site(self, site, ax, **options)
-
-    def report(self, path: str | PathLike[str] = "report.html", **options: Any) -> Path:
-        """The posterior as one web page; see `pyro_posterior.exports.report.write_report`."""
-        from pyro_posterior.exports.report import write_report
-
-        return write_report(self, path, **options)
-
-    def save(self, path: str | PathLike[str], *, overwrite: bool = False) -> Path:
-        """Keep everything in a folder that `open` reads; see `pyro_posterior.exports.save.save`."""
-        from pyro_posterior.exports.save import save
-
-        return save(self, path, overwrite=overwrite)
 
     def partials(self, reduction: str) -> Iterator[Mapping[str, np.ndarray]]:
         """What a reduction over observations gave, segment by segment; nothing if not asked for."""
