@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 
+import numpy as np
 import pytest
 import torch
 
@@ -23,6 +24,25 @@ def test_two_processes_give_the_numbers_of_one(tmp_path):
     assert_same(here, run(toy, toy.data, device=["cpu", "cpu"], **options))
     run(toy, toy.data, device=["cpu", "cpu"], store=tmp_path / "two.zarr", **options)
     assert_same_bytes(tmp_path / "one.zarr", tmp_path / "two.zarr")
+
+
+@pytest.mark.slow
+def test_extensions_and_totals_are_drawn_there_as_here():
+    toy = ConjugateNormal(12)
+    groups = ["a", "b", "b"] * 4
+    options = {
+        "batch_size": 4,
+        "accelerator": "cpu",
+        "derived": {"square": lambda s: s["z"] ** 2},
+        "grouped": {"by_group": ("z", groups, "mean")},
+        "predictive": True,
+        "log_likelihood": True,
+    }
+    here = run(toy, toy.data, device="cpu", **options)
+    there = run(toy, toy.data, device=["cpu", "cpu"], **options)
+    assert_same(here, there)
+    assert here["post_sample_means"]["by_group"].shape == (2,)
+    np.testing.assert_array_equal(here.log_likelihood, there.log_likelihood)
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -119,11 +120,15 @@ class _StatesMoved(CannotSliceError):
 def _unless_another_thread_moved_them(run: Callable[[], Found]) -> Found:
     """``run()``, again where random states moved: other threads of the process use them too.
 
-    A draw that moves them itself does so every time.
+    A draw that moves them itself does so every time, and they stand still while nothing is drawn.
     """
-    for _ in range(3):
+    for _ in range(20):
         with contextlib.suppress(_StatesMoved):
             return run()
+        before = random_states()
+        time.sleep(0.05)
+        if random_states() == before:
+            break
     return run()
 
 
