@@ -135,6 +135,7 @@ def add_run(commands: Any) -> None:
     )
     add(
         "--client",
+        "--dask",
         default=UNSET,
         metavar="ADDRESS",
         help="draw on the workers of this Dask scheduler",
