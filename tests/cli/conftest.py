@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pyro
 import pytest
 
 from pyro_posterior.cli import main
@@ -15,6 +16,12 @@ from pyro_posterior.functions import find_function
 from pyro_posterior.sampling import sample_posterior
 
 SOURCE = str(Path(__file__).parents[2] / "src")
+
+
+@pytest.fixture(autouse=True)
+def no_parameters_of_others() -> None:
+    """A command begins in a process of its own, where Pyro's store is empty."""
+    pyro.clear_param_store()
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,9 @@ from pyro_posterior.sampling import sample_posterior
 #: Arguments whose flag has another name.
 OTHERWISE = {"summary_fun": "--summary", "show_progress": "--no-progress"}
 
+#: Arguments that are no words: they come in the dict that ``module:function`` returns.
+IN_THE_DICT = {"model", "guide", "data", "derived", "grouped", "do"}
+
 
 def test_version(call):
     code, out, err = call("--version")
@@ -33,7 +36,7 @@ def test_every_option_of_the_function_is_a_flag(capsys):
     with pytest.raises(SystemExit):
         main(["run", "--help"])
     text = capsys.readouterr().out
-    for name in set(inspect.signature(sample_posterior).parameters) - {"model", "guide", "data"}:
+    for name in set(inspect.signature(sample_posterior).parameters) - IN_THE_DICT:
         assert OTHERWISE.get(name, "--" + name.replace("_", "-")) in text
 
 

@@ -109,6 +109,16 @@ def add_run(commands: Any) -> None:
         metavar="SITE=AXIS,AXIS",
         help="names of a site's axes, such as weights=cells,factor; may be given several times",
     )
+    add(
+        "--predictive",
+        nargs="?",
+        const=True,
+        choices=("new",),
+        default=UNSET,
+        help="draw the observed sites anew; 'new': for data that were not fitted",
+    )
+    add("--expected", action="store_true", default=UNSET, help="means of predictions, not draws")
+    add("--log-likelihood", action="store_true", default=UNSET, help="pointwise log densities")
     add("--seed", type=int, default=UNSET, help="the same seed gives the same numbers")
     add = parser.add_argument_group("how to draw").add_argument
     add("--batch-size", type=int, default=UNSET, metavar="N", help="observations per minibatch")
@@ -119,6 +129,7 @@ def add_run(commands: Any) -> None:
         metavar="MODULE:FUNCTION",
         help="turns a batch into the model's (args, kwargs)",
     )
+    add("--threads", type=int, default=UNSET, metavar="N", help="draw side by side on N threads")
     add("--engine", choices=("auto", "sliced", "loop"), default=UNSET, help="default auto")
     add("--draws", choices=("stratified", "independent"), default=UNSET, help="default stratified")
     add(
