@@ -9,7 +9,9 @@ since. What tells them apart is what torch and Pyro keep of both tensors:
 * the store remembers every tensor it held since it was last cleared: if this module's own one is
   among them, the store was this module's and its value was replaced on purpose;
 * in a store that was cleared or is new to this module, a tensor that was optimised in this process
-  was fitted as another model's; one that never was has been loaded, or set by hand.
+  was fitted as another model's; one that never was but has the values of another living
+  `PyroModule`, while this module has fitted values of its own, was loaded together with that one;
+  any other was loaded for this one, or set by hand.
 """
 
 from __future__ import annotations
@@ -36,11 +38,17 @@ def others(
     """
     differing = _differing(own)
     lived_in = _parameters_of_other_modules(differing.values(), modules)
-    return {
+    found = {
         name
         for name, stored in differing.items()
         if id(stored) in lived_in or (was_optimised(stored) and not _was_here(own[name]))
     }
+    loaded = {
+        name: stored
+        for name, stored in differing.items()
+        if name not in found and not _was_here(own[name]) and was_optimised(own[name])
+    }
+    return found | _with_values_of_other_modules(loaded, modules)
 
 
 def from_elsewhere(own: Mapping[str, torch.Tensor]) -> bool:
@@ -85,6 +93,31 @@ def _parameters_of_other_modules(
         if type(holder) is dict and id(holder) not in mine and _is_registry(holder):
             found.update(id(value) for value in holder.values() if id(value) in wanted)
     return found
+
+
+def _with_values_of_other_modules(
+    stored: Mapping[str, torch.Tensor], modules: Iterable[torch.nn.Module]
+) -> set[str]:
+    """Names of those tensors whose values another living `PyroModule` has as well.
+
+    A model that is loaded puts values both into its module and into the store, as two tensors.
+    """
+    if not stored:
+        return set()
+    mine = {id(part) for module in modules for part in module.modules()}
+    gc.collect()  # a module that nobody can reach any more is not living
+    living = [
+        value
+        for part in gc.get_objects()
+        if issubclass(type(part), PyroModule) and id(part) not in mine
+        for value in part.__dict__.get("_parameters", {}).values()
+        if value is not None
+    ]
+    return {
+        name
+        for name, tensor in stored.items()
+        if any(value.shape == tensor.shape and not differ(value, tensor) for value in living)
+    }
 
 
 def _is_registry(held: dict[Any, Any]) -> bool:
