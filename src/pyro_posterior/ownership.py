@@ -98,7 +98,7 @@ def _parameters_of_other_modules(
 def _with_values_of_other_modules(
     stored: Mapping[str, torch.Tensor], modules: Iterable[torch.nn.Module]
 ) -> set[str]:
-    """Names of those tensors whose values another living `PyroModule` has as well.
+    """Names of those tensors whose values another living module has as well.
 
     A model that is loaded puts values both into its module and into the store, as two tensors.
     """
@@ -109,7 +109,7 @@ def _with_values_of_other_modules(
     living = [
         value
         for part in gc.get_objects()
-        if issubclass(type(part), PyroModule) and id(part) not in mine
+        if issubclass(type(part), torch.nn.Module) and id(part) not in mine
         for value in part.__dict__.get("_parameters", {}).values()
         if value is not None
     ]

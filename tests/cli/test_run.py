@@ -118,10 +118,11 @@ def test_ctrl_c_says_how_to_go_on_and_going_on_gives_the_same(here, fits, start)
     assert f"pyro-posterior run {fits}:slow --store cut.zarr --no-progress" in err
     with pytest.raises(StoreError, match="is unfinished"):
         Posterior.open("cut.zarr")
-    assert main(list(words)) == 0
+    again = start(*words)
+    assert again.wait(timeout=100) == 0, again.communicate()
     stored = Posterior.open("cut.zarr")
-    whole = [*words[:2], "--store", "whole.zarr", "--no-progress", "--seed", str(stored.seed)]
-    assert main(whole) == 0
+    whole = start(*words[:2], "--store", "whole.zarr", "--no-progress", "--seed", str(stored.seed))
+    assert whole.wait(timeout=100) == 0, whole.communicate()
     for key, arrays in Posterior.open("whole.zarr").items():
         for name, array in arrays.items():
             np.testing.assert_array_equal(stored[key][name], array)

@@ -68,8 +68,9 @@ def test_codes_for_terminals_are_written_out(refused, here):
     assert "\x1b" not in said
 
 
-def test_a_warning_is_one_line(call, fits, here):
-    code, _, err = call("run", f"{fits}:never_run", "--report", "r.html", "--no-progress")
-    assert code == 0
+def test_a_warning_is_one_line(start, fits, here):
+    started = start("run", f"{fits}:never_run", "--report", "r.html", "--no-progress")
+    _, err = started.communicate(timeout=100)
+    assert started.returncode == 0
     assert "pyro-posterior: warning: the guide has never been run" in err
     assert "warn(" not in err
