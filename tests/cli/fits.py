@@ -90,5 +90,7 @@ def takes_something(path):
 
 
 def never_run():
-    """A guide that was not fitted."""
-    return {**in_batches(), "guide": AutoNormal(model, create_plates=_plate)}
+    """A guide that was not fitted, and whose parameters are nowhere."""
+    arguments = in_batches()
+    pyro.clear_param_store()
+    return {**arguments, "guide": AutoNormal(model, create_plates=_plate)}
