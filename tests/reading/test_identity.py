@@ -15,8 +15,10 @@ from pyro.infer.autoguide import AutoNormal
 from pyro.nn import PyroModule, PyroParam
 
 from pyro_posterior.contracts import Minibatch
+from pyro_posterior.functions import module_of_file
 from pyro_posterior.joint import JointSampler
 from pyro_posterior.networks import modules_of
+from pyro_posterior.reading.code import code_words
 from pyro_posterior.reading.identity import model_identity
 from pyro_posterior.reading.runs import look
 
@@ -185,3 +187,24 @@ def test_an_autoguide_is_known_by_its_model():
     found = [_identity(one, AutoNormal(model)) for model in (one, one, other)]
     assert found[0] == found[1]
     assert found[0]["guide code"] != found[2]["guide code"]
+
+
+def test_a_file_that_is_loaded_twice_is_the_same_code(tmp_path):
+    """The second time it goes by another module's name."""
+    file = tmp_path / "a_fit_of_mine.py"
+    file.write_text(
+        "import torch\n"
+        "class Model(torch.nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        return scaled(x)\n"
+        "def scaled(x):\n"
+        "    return 2 * x\n"
+    )
+    one, other = (module_of_file(file) for _ in range(2))
+    assert one.__name__ != other.__name__
+    for name in ("Model", "scaled"):
+        first, second = (getattr(module, name) for module in (one, other))
+        assert code_words(first) == code_words(second)
+    assert code_words(one.Model()) == code_words(other.Model())
+    file.write_text(file.read_text().replace("2 * x", "3 * x"))
+    assert code_words(module_of_file(file).scaled) != code_words(one.scaled)

@@ -75,8 +75,10 @@ class _Walk:
             yield from self.words(value.__func__)
             yield from self.words(value.__self__)
         elif isinstance(value, FunctionType):
-            yield f"{value.__module__}.{value.__qualname__}"
-            if not _installed(value.__code__.co_filename):
+            if _installed(value.__code__.co_filename):
+                yield f"{value.__module__}.{value.__qualname__}"
+            else:  # a file may be loaded under another module's name the next time
+                yield value.__qualname__
                 yield from self._function(value)
         elif isinstance(value, list | tuple):
             yield type(value).__name__
@@ -95,7 +97,7 @@ class _Walk:
             yield getattr(value, "__name__", "")
         else:
             named = getattr(value, "__qualname__", getattr(value, "__name__", ""))
-            yield f"{getattr(value, '__module__', '')}.{named}"  # NumPy's functions are objects
+            yield str(named)  # NumPy's functions are objects
             yield from self._class(type(value))
             yield from self._instance(value)
 
@@ -115,7 +117,8 @@ class _Walk:
                 yield from self.words(function.__globals__[name])
 
     def _class(self, cls: type) -> Iterator[str]:
-        yield f"{cls.__module__}.{cls.__qualname__}"
+        own = getattr(inspect.getmodule(cls), "__file__", None) or ""
+        yield f"{cls.__module__}.{cls.__qualname__}" if _installed(own) else cls.__qualname__
         for base in cls.__mro__:
             file = getattr(inspect.getmodule(base), "__file__", None)
             if base.__module__ == "builtins" or (file is not None and _installed(file)):
