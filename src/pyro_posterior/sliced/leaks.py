@@ -7,6 +7,7 @@ import functools
 import operator
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -105,11 +106,11 @@ class LeakWatch(TorchFunctionMode):
         elif name == "__setitem__" and (moved := self._moved_by_mask(*args)) is not None:
             return moved
         before = len(self._tape.ops)
-        self._tape.seen_functions += 1
+        self._tape.begun.append(before)
         try:
             out = func(*args, **kwargs)
         finally:
-            self._tape.seen_functions -= 1
+            self._tape.begun.pop()
         if len(self._tape.ops) > before and name not in _SHAPE_ONLY:
             self._note_unseen(
                 name, before, args[1:] if name == "new" or name.startswith("new_") else args, kwargs
@@ -125,14 +126,18 @@ class LeakWatch(TorchFunctionMode):
         tape = self._tape
         if not (is_mask(mask) and _is_plain(value) and len(tape.ops) > 1):
             return None
-        if sys.getrefcount(value) > _references_to_a_temporary():
-            return None
         count, pick = tape.ops[-2:]
         picks = pick.func is torch.ops.aten.index.Tensor and pick.outs == (tape.known(value),)
         if not picks or pick.args[1] != [Ref(tape.known(mask) or 0)] or count.read is None:
             return None
         source = self._alive(pick.args[0].uid)
         if source is None or source.shape != target.shape or mask.shape != target.shape:
+            return None
+        for _ in range(10):  # a profiler in another thread holds frames, but not for long
+            if sys.getrefcount(value) <= _references_to_a_temporary():
+                break
+            time.sleep(0.001)
+        else:
             return None
         del tape.ops[-2:]
         return target.copy_(torch.where(mask, source, target))

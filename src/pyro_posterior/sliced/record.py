@@ -51,8 +51,12 @@ class _Recorder(KeyedDraws):
         if func is aten.lift_fresh.default:  # a literal: a fresh copy in every replay
             out = args[0].clone()
             tape.add(aten.clone.default, args, kwargs, out)
-            if tape.seen_functions:  # ``torch.Tensor([x])`` reads x without being one
+            if tape.begun:  # ``torch.Tensor([x])`` reads x without being one
                 tape.literals.add(tape.uid(args[0]))
+            return out
+        if func is aten.detach.default and tape.is_second_handle(args[0]):
+            out = func(*args)
+            tape.same(out, args[0])
             return out
         targets = written(func, args, kwargs)
         for target in targets:

@@ -65,7 +65,7 @@ class Tape:
     ops: list[Op] = field(default_factory=list)
     leaves: dict[int, torch.Tensor] = field(default_factory=dict)
     literals: set[int] = field(default_factory=set)  # leaves that a function made of numbers
-    seen_functions: int = 0  # functions that run now and whose arguments have been looked at
+    begun: list[int] = field(default_factory=list)  # operations before each function that runs now
     inputs: list[int] = field(default_factory=list)
     storage: dict[int, int] = field(default_factory=dict)  # tensor -> storage
     layouts: dict[int, tuple[Any, ...]] = field(default_factory=dict)  # shape, dtype
@@ -166,6 +166,23 @@ class Tape:
                 self.ops.append(op)
                 return made
         return None
+
+    def is_second_handle(self, source: torch.Tensor) -> bool:
+        """Whether the function that runs now made a tensor just now and only hands it on.
+
+        torch detaches what its factories have made where something else still holds it, be it a
+        profiler in another thread that looks at the frames: the operation comes and goes.
+        """
+        if not self.begun or len(self.ops) <= self.begun[-1]:
+            return False
+        uid = self.known(source)
+        return uid is not None and self.ops[-1].outs == (uid,)
+
+    def same(self, tensor: torch.Tensor, source: torch.Tensor) -> None:
+        """Note that a tensor is another handle of one that is known."""
+        uid = self.uid(source)
+        self._known[id(tensor)] = (weakref.ref(tensor), uid)
+        self._owners[self.storage[uid]].append(weakref.ref(tensor))
 
     def add_input(self, tensor: torch.Tensor) -> int:
         """A tensor that differs from call to call."""
