@@ -150,8 +150,12 @@ def extend(
             Total("log_q", densities.Q_ROWS),
             Total("log_p", densities.P_REST),
             Total("log_q", densities.Q_REST),
-            Tails("khat", densities.RATIO),
         ]
+        traces = sampler.traces(first, 0)
+        if densities.has_rows_of_its_own(*traces, _row_plates(reading)):
+            reductions.append(Tails("khat", densities.RATIO))
+        else:
+            hidden = [site for site in hidden if site.name != densities.RATIO]
     names = {site.name for site in (*sites, *hidden)}
     for reduction in reductions:
         if reduction.site not in names:
@@ -243,10 +247,14 @@ def _plate_of(trace: poutine.Trace, observed: Sequence[str]) -> str:
 
 
 def _densities(reading: Reading, observed: tuple[str, ...]) -> densities.Densities:
-    plates = {reading.obs_plate} if reading.obs_plate else set()
-    plates |= set(reading.local_names) - {site.name for site in reading.sites}
+    assert reading.obs_plate is not None
     axes = {site.name: site.batch_axis for site in reading.sites if site.batch_axis is not None}
-    return densities.Densities(frozenset(plates), observed, axes)
+    return densities.Densities(reading.obs_plate, _row_plates(reading), observed, axes)
+
+
+def _row_plates(reading: Reading) -> frozenset[str]:
+    plates = set(reading.local_names) - {site.name for site in reading.sites}
+    return frozenset(plates | {reading.obs_plate or ""})
 
 
 def _say_missing(reading: Reading, missing: Sequence[str]) -> None:

@@ -2,16 +2,19 @@
 
 Scales (of annealing, of minibatches) are left out, since all observations are added up in the end.
 ``log_likelihood`` is of all that was observed; in ``log_p`` and ``log_q`` masks count, as in the fit.
+Latent variables that no guide gives are drawn from the model, so the model's density is theirs in both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyro.distributions as dist
 import torch
 from pyro import poutine
+from pyro.poutine.indep_messenger import CondIndepStackFrame
 
 from pyro_posterior.errors import RequestError
 from pyro_posterior.extending.nodes import add_site, sites_in
@@ -29,22 +32,30 @@ class Densities:
 
     Attributes
     ----------
+    plate
+        Whose rows are the observations.
     row_plates
-        Plates whose rows are the observations.
+        All plates with those rows.
     observed
         Sites with data.
     batch_axes
         Axis of the observations, negative, of sites that lie in no such plate.
     """
 
+    plate: str
     row_plates: frozenset[str]
     observed: tuple[str, ...]
     batch_axes: Mapping[str, int] = field(default_factory=dict)
 
     def __call__(self, guide_trace: poutine.Trace, model_trace: poutine.Trace) -> None:
         likelihood: list[torch.Tensor] = []
-        p_rows, p_rest = self._split(model_trace, likelihood)
-        q_rows, q_rest = self._split(guide_trace, [])
+        p_rows, p_rest = self._split(_counted(model_trace), likelihood)
+        unguided = [
+            (name, node)
+            for name, node in _counted(model_trace)
+            if name not in guide_trace.nodes and not node["is_observed"]
+        ]
+        q_rows, q_rest = self._split([*_counted(guide_trace), *unguided], [])
         if not likelihood:
             raise RequestError(
                 "log_likelihood=True needs observed sites with a row per observation, but "
@@ -65,13 +76,15 @@ class Densities:
             Q_REST: sum(q_rest, nothing),
         }
         for name, value in found.items():
-            add_site(model_trace, name, value, "density")
+            inside = (self.plate,) if value.dim() else ()
+            frames = tuple(CondIndepStackFrame(plate, -1, rows, 0) for plate in inside)
+            add_site(model_trace, name, value, "density", frames)
 
     def _split(
-        self, trace: poutine.Trace, likelihood: list[torch.Tensor]
+        self, nodes: Iterable[tuple[str, Any]], likelihood: list[torch.Tensor]
     ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         by_rows, rest = [], []
-        for name, node in self._counted(trace):
+        for name, node in nodes:
             density = node["fn"].log_prob(node["value"], *node["args"], **node["kwargs"])
             density = torch.as_tensor(density)
             axis = self._axis(name, node, density)
@@ -86,12 +99,6 @@ class Densities:
                 by_rows.append(_by_row(density, axis))
         return by_rows, rest
 
-    def _counted(self, trace: poutine.Trace) -> Iterator[tuple[str, Any]]:
-        """Sites with a density of their own."""
-        for name, node in sites_in(trace):
-            if not node["infer"].get("_deterministic"):
-                yield name, node
-
     def _axis(self, name: str, node: Any, density: torch.Tensor) -> int | None:
         for frame in node["cond_indep_stack"]:
             inside = frame.name in self.row_plates and frame.dim is not None
@@ -102,6 +109,41 @@ class Densities:
             return None
         axis += node["fn"].event_dim
         return axis if -axis <= density.dim() else None
+
+
+def has_rows_of_its_own(
+    guide_trace: poutine.Trace, model_trace: poutine.Trace, row_plates: frozenset[str]
+) -> bool:
+    """Whether the guide's density of local variables is told row by row.
+
+    A guide that draws all of them at once (`AutoDiagonalNormal`, `AutoMultivariateNormal`) has the
+    density in one auxiliary site and only copies its parts to the rows.
+    """
+
+    def inside(trace: poutine.Trace) -> dict[str, Any]:
+        return {
+            name: node
+            for name, node in _counted(trace)
+            if any(frame.name in row_plates for frame in node["cond_indep_stack"])
+        }
+
+    local = [name for name, node in inside(model_trace).items() if not node["is_observed"]]
+    guided = inside(guide_trace)
+    drawn = [name for name, node in guided.items() if not _is_point(node["fn"])]
+    return len(drawn) >= sum(name in guide_trace.nodes for name in local)
+
+
+def _is_point(fn: Any) -> bool:
+    while hasattr(fn, "base_dist"):
+        fn = fn.base_dist
+    return isinstance(fn, dist.Delta)
+
+
+def _counted(trace: poutine.Trace) -> Iterator[tuple[str, Any]]:
+    """Sites with a density of their own."""
+    for name, node in sites_in(trace):
+        if not node["infer"].get("_deterministic"):
+            yield name, node
 
 
 def _by_row(density: torch.Tensor, axis: int) -> torch.Tensor:

@@ -18,8 +18,10 @@ from pyro_posterior.plates import is_plate
 Extension = Callable[[poutine.Trace, poutine.Trace], None]
 
 
-def add_site(trace: poutine.Trace, name: str, value: torch.Tensor, kind: str) -> None:
-    """A site computed from the joint draw.
+def add_site(
+    trace: poutine.Trace, name: str, value: torch.Tensor, kind: str, frames: tuple[Any, ...] = ()
+) -> None:
+    """A site computed from the joint draw; with ``frames`` of plates, its last axes are theirs.
 
     Raises
     ------
@@ -32,11 +34,11 @@ def add_site(trace: poutine.Trace, name: str, value: torch.Tensor, kind: str) ->
         name,
         name=name,
         type="sample",
-        fn=dist.Delta(value, event_dim=value.dim()).mask(False),
+        fn=dist.Delta(value, event_dim=0 if frames else value.dim()).mask(False),
         value=value,
         is_observed=True,
         infer={"_deterministic": True, KIND: kind},
-        cond_indep_stack=(),
+        cond_indep_stack=frames,
         args=(),
         kwargs={},
         scale=1.0,
