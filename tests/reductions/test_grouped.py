@@ -41,6 +41,33 @@ def test_rows_of_one_segment_add_up():
     np.testing.assert_array_equal(reduction.finish([state]), [[5.0, 2.0]])
 
 
+@pytest.mark.parametrize(
+    ("labels", "names", "codes"),
+    [
+        (np.array([10, 2, 10]), ("2", "10"), [1, 0, 1]),
+        (torch.tensor([10, 2, 10]), ("2", "10"), [1, 0, 1]),
+        ([1.5, float("nan"), 0.5], ("0.5", "1.5"), [1, -1, 0]),
+        (["x", None, "10"], ("10", "x"), [1, -1, 0]),
+    ],
+)
+def test_groups_are_in_the_order_of_their_labels(labels, names, codes):
+    found, numbers = numbered(labels)
+    assert found == names
+    np.testing.assert_array_equal(numbers, codes)
+
+
+def test_missing_labels_of_pandas_are_no_group():
+    pandas = pytest.importorskip("pandas")
+    for labels in (
+        pandas.Series(["b", None, "a"], dtype="string"),
+        pandas.Series(["b", None, "a"]),
+        pandas.array([2, None, 1], dtype="Int64"),
+    ):
+        np.testing.assert_array_equal(numbered(labels)[1], [1, -1, 0])
+    kept = pandas.Categorical(["hi", "lo", None], ["lo", "mid", "hi"])
+    assert numbered(kept)[0] == ("lo", "hi")
+
+
 def test_contrasts():
     rng = np.random.default_rng(0)
     draws = rng.normal([0.0, 1.0, -3.0], 1.0, (50_000, 3))

@@ -7,25 +7,18 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from pyro import poutine
 
 from pyro_posterior.contracts import Minibatch, Reduction, Site
 from pyro_posterior.errors import RequestError
 from pyro_posterior.extending import densities
 from pyro_posterior.extending.derived import Derive
 from pyro_posterior.extending.groups import grouped_reductions
-from pyro_posterior.extending.nodes import Extension, sites_in
-from pyro_posterior.extending.predict import (
-    EXPECTED,
-    OBSERVED,
-    Intervene,
-    Predict,
-    unfitting,
-    with_missing_arguments,
-)
-from pyro_posterior.joint import JointSampler, no_validation
-from pyro_posterior.keyed.modes import KeyedDraws
-from pyro_posterior.plates import is_plate
+from pyro_posterior.extending.intervene import check_one_for_all
+from pyro_posterior.extending.nodes import Extension
+from pyro_posterior.extending.predict import EXPECTED, OBSERVED, Predict, check_mean
+from pyro_posterior.extending.prepared import plate_of, prepared, trace_of
+from pyro_posterior.extending.redrawn import drawn_in_place
+from pyro_posterior.joint import JointSampler
 from pyro_posterior.reductions.grouped import Grouped
 from pyro_posterior.reductions.rows import Kept, Tails, Total
 from pyro_posterior.request import Request
@@ -94,12 +87,12 @@ def extend(
         )
         return Answers(sampler, reading, chosen, (), ())
     predicts = bool(request.predictive or request.expected)
-    sampler = _prepared(request, sampler, first, predicts)
+    sampler = prepared(request, sampler, first, predicts)
     reading = read(sampler)
     needs_rows = request.log_likelihood or request.grouped or request.predictive == "new"
     if needs_rows and reading.obs_plate is None:
         outcomes = [*_observed(request, reading), *reading.choice.missing]
-        plate = _plate_of(_trace(sampler, sampler.model, first), outcomes)
+        plate = plate_of(trace_of(sampler, sampler.model, first), outcomes)
         sampler = replace(sampler, obs_plate=plate)
         reading = read(sampler)
     if request.predictive == "new":
@@ -121,6 +114,11 @@ def extend(
         outcomes = [name for name in missing if name not in sampler.from_model]
         _say_missing(reading, outcomes)
         averaged = (*observed, *outcomes) if request.expected else ()
+        if averaged:
+            _, trace = sampler.traces(first, 0)
+            for name in averaged:
+                check_mean(name, trace.nodes[name]["fn"])
+        sampler = drawn_in_place(request, sampler, first, observed)
         extensions.append(Predict(observed, missing, bool(request.predictive), averaged))
         if request.predictive:
             returned += [*observed, *missing]
@@ -140,6 +138,9 @@ def extend(
             )
     sites = _chosen(request, reading, returned, observed)
     known = {site.name: site for site in reading.sites}
+    if len(reading.sizes) > 1:
+        for name in request.do or ():
+            check_one_for_all(request.do or {}, known[name])
     reductions: list[Reduction] = list(grouped_reductions(request, known, sum(reading.sizes)))
     hidden: list[Site] = []
     if request.log_likelihood:
@@ -179,71 +180,12 @@ def what_is_asked(request: Request, answers: Answers) -> list[Any]:
     return [flags, dict(request.derived or {}), set_to, totals]
 
 
-def _prepared(
-    request: Request, sampler: JointSampler, first: Minibatch, predicts: bool
-) -> JointSampler:
-    """Guide and model called with what there is, the model with interventions."""
-    model, guide = sampler.model, sampler.guide
-    if predicts:
-        model, guide = with_missing_arguments(model), with_missing_arguments(guide)
-    if request.do:
-        alone = _trace(sampler, model, first)
-        names = [name for name, _ in sites_in(alone)]
-        if unknown := sorted(set(request.do) - set(names)):
-            raise RequestError(
-                f"do= names {unknown}, which the model does not have. Its sites are: "
-                f"{', '.join(map(repr, names))}"
-            )
-        model = Intervene(request.do)(model)
-    sampler = replace(sampler, model=model, guide=guide)
-    if predicts:
-        alone = _trace(sampler, model, first)
-        found = unfitting(_trace(sampler, guide, first), alone)
-        latent = sorted(name for name in found if not is_plate(alone.nodes[name]))
-        if latent:
-            warn(
-                f"the guide's values of {', '.join(map(repr, latent))} belong to other "
-                "observations than the data given: these sites are drawn from the model given the "
-                "global ones"
-            )
-        sampler = replace(sampler, from_model=found)
-    return sampler
-
-
-def _trace(sampler: JointSampler, function: Callable[..., Any], first: Minibatch) -> poutine.Trace:
-    namer = sampler.namer()
-    with no_validation(), namer, KeyedDraws(namer, sampler.where(range(1), first.index)):
-        return poutine.trace(function).get_trace(*first.args, **first.kwargs)
-
-
 def _observed(request: Request, reading: Reading) -> tuple[str, ...]:
     return tuple(
         site.name
         for site in reading.sites
         if site.kind == "observed" and site.name not in (request.do or {})
     )
-
-
-def _plate_of(trace: poutine.Trace, observed: Sequence[str]) -> str:
-    """The one plate that all observed sites lie in, where nothing else tells the observations.
-
-    Raises
-    ------
-    RequestError
-        There is none, or there are several.
-    """
-    inside = [
-        {frame.name for frame in trace.nodes[name]["cond_indep_stack"] if frame.dim is not None}
-        for name in observed
-        if name in trace.nodes
-    ]
-    plates = sorted(set.intersection(*inside)) if inside else []
-    if len(plates) != 1:
-        raise RequestError(
-            "which rows are the observations cannot be told: name the plate with obs_plate= "
-            f"(plates of all observed sites: {', '.join(map(repr, plates)) or 'none'})"
-        )
-    return plates[0]
 
 
 def _densities(reading: Reading, observed: tuple[str, ...]) -> densities.Densities:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,16 +10,17 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro import poutine
-from pyro.poutine.messenger import Messenger
 
 from pyro_posterior.errors import RequestError
-from pyro_posterior.extending.nodes import InPlates, add_site, sites_in
+from pyro_posterior.extending.nodes import InPlates, add_site
 from pyro_posterior.joint import KIND
-from pyro_posterior.plates import is_plate
 
 #: What the data are called when the site of their name is predicted.
 OBSERVED = "{}_observed"
 EXPECTED = "{}_expected"
+
+#: Key in a node's ``infer`` for the data of a site that was drawn anew in place.
+DATA = "_pyro_posterior_data"
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ class Predict:
             if name not in model_trace.nodes:
                 continue
             node = model_trace.nodes[name]
-            frames, data = node["cond_indep_stack"], node["value"]
+            frames = node["cond_indep_stack"]
+            data = node["infer"].get(DATA, node["value"])
             if name in self.averaged:
                 self._add(model_trace, EXPECTED.format(name), mean_of(name, node["fn"]), node)
             if not self.drawn:
@@ -58,8 +59,9 @@ class Predict:
                 self._add(
                     model_trace, OBSERVED.format(name), torch.as_tensor(data), node, "observed"
                 )
-                with InPlates(frames):
-                    node["value"] = pyro.sample(name, node["fn"]).to(torch.as_tensor(data).dtype)
+                if DATA not in node["infer"]:
+                    with InPlates(frames):
+                        node["value"] = like_data(pyro.sample(name, node["fn"]), node["fn"], data)
                 node["is_observed"] = False
             node["infer"] = {**node["infer"], KIND: "predicted"}
 
@@ -97,66 +99,37 @@ def mean_of(name: str, fn: Any) -> torch.Tensor:
     return torch.as_tensor(mean).expand(fn.shape()).clone()
 
 
-class Intervene(Messenger):
-    """Sets sites to values, whatever the guide draws for them; what comes after follows."""
+def check_mean(name: str, fn: Any) -> None:
+    """Raise where a distribution has no mean that is a number.
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        super().__init__()
-        self._values = values
-
-    def _pyro_sample(self, msg: Any) -> None:
-        if msg["name"] in self._values:
-            value = torch.as_tensor(self._values[msg["name"]])
-            fn = msg["fn"]
-            shape = tuple(msg["value"].shape) if msg["value"] is not None else tuple(fn.shape())
-            try:
-                value = (
-                    value.to(torch.get_default_dtype()) if value.dtype == torch.float64 else value
-                )
-                msg["value"] = value.expand(shape)
-            except RuntimeError as error:
-                raise RequestError(
-                    f"do[{msg['name']!r}] has shape {tuple(value.shape)}, which does not fit the "
-                    f"site's {shape}"
-                ) from error
-            msg["is_observed"] = True
+    Raises
+    ------
+    RequestError
+        It has none, as a categorical or a Cauchy distribution.
+    """
+    mean = mean_of(name, fn)
+    if mean.numel() and bool(mean.isnan().all()):
+        raise RequestError(
+            f"expected=True: the mean of {name!r} is not a number (its distribution is a "
+            f"{type(fn).__name__}); use predictive=True, and summaries such as 'mode' or "
+            "'prob=1' of its draws"
+        )
 
 
-def with_missing_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, called with None for required arguments that the data do not give."""
-    target = function.forward if isinstance(function, torch.nn.Module) else function
+def like_data(drawn: torch.Tensor, fn: Any, data: Any) -> torch.Tensor:
+    """Whole numbers of a discrete distribution as the data have them, 32 bits or more; else as is."""
+    dtype = torch.as_tensor(data).dtype
+    whole = not dtype.is_floating_point and not dtype.is_complex and is_discrete(fn)
+    if not whole or (dtype == torch.bool and drawn.dtype == torch.bool):
+        return drawn
+    if dtype == torch.bool:
+        return drawn.to(dtype)
+    return drawn.to(dtype if dtype.itemsize > 2 else torch.int32)
+
+
+def is_discrete(fn: Any) -> bool:
+    """Whether a distribution's support is known to be discrete."""
     try:
-        signature = inspect.signature(target)
-    except (TypeError, ValueError):
-        return function
-
-    def called(*args: Any, **kwargs: Any) -> Any:
-        try:
-            bound = signature.bind_partial(*args, **kwargs)
-        except TypeError:
-            return function(*args, **kwargs)
-        for name, parameter in signature.parameters.items():
-            lacking = name not in bound.arguments and parameter.default is parameter.empty
-            if lacking and parameter.kind in (
-                parameter.POSITIONAL_OR_KEYWORD,
-                parameter.KEYWORD_ONLY,
-            ):
-                kwargs = {**kwargs, name: None}
-        return function(*args, **kwargs)
-
-    return called
-
-
-def unfitting(guide_trace: poutine.Trace, model_trace: poutine.Trace) -> frozenset[str]:
-    """Sites and plates of which the guide has other shapes than the model, run alone."""
-    found = set()
-    for name, node in model_trace.nodes.items():
-        both = node["type"] == "sample" and is_plate(node) and name in guide_trace.nodes
-        if both and len(guide_trace.nodes[name]["value"]) != len(node["value"]):
-            found.add(name)
-    for name, node in sites_in(model_trace):
-        if name in guide_trace.nodes and not node["is_observed"]:
-            ours, theirs = guide_trace.nodes[name]["value"], node["value"]
-            if tuple(ours.shape) != tuple(theirs.shape):
-                found.add(name)
-    return frozenset(found)
+        return bool(fn.support.is_discrete)
+    except (NotImplementedError, AttributeError):
+        return False

@@ -207,6 +207,9 @@ def _read_all(
                     found[site.name] = replace(first, kind="latent")
                 continue
             new, problem = here.read(site, twin)
+            rows = site.kind == "derived" and site.shape.count(size) == 1
+            if problem and rows and not seen.several:
+                problem = ""  # made of rows and as long as they are
             if problem and not seen.several:  # nothing will be laid behind it
                 new = replace(new, scope="global", batch_axis=None, rows_per_obs=1)
             elif problem:

@@ -7,6 +7,7 @@ segments, never in that of completion, so that the bits do not depend on who was
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -104,19 +105,25 @@ def finish_totals(
 def numbered(labels: Iterable[object]) -> tuple[tuple[str, ...], np.ndarray]:
     """Names of groups, sorted, and the group number of each observation; -1 where none is given.
 
-    None, NaN and pandas' missing values are no group. A categorical keeps its own order.
+    None, NaN and pandas' missing values are no group. A categorical keeps its own order, numbers
+    that of their size.
     """
     categories = getattr(getattr(labels, "cat", labels), "categories", None)
-    values = [None if _missing(value) else str(value) for value in labels]
-    present = {value for value in values if value is not None}
+    given = list(labels.tolist() if isinstance(labels, torch.Tensor) else labels)
+    values = [None if _missing(value) else str(value) for value in given]
+    present = {
+        value: label for value, label in zip(values, given, strict=True) if value is not None
+    }
     if categories is not None:
         names = tuple(str(value) for value in categories if str(value) in present)
+    elif all(isinstance(label, numbers.Real) for label in present.values()):
+        names = tuple(sorted(present, key=lambda value: present[value]))
     else:
         names = tuple(sorted(present))
-    numbers = {name: number for number, name in enumerate(names)}
-    codes = [-1 if value is None else numbers[value] for value in values]
+    places = {name: place for place, name in enumerate(names)}
+    codes = [-1 if value is None else places[value] for value in values]
     return names, np.array(codes, np.int64)
 
 
 def _missing(value: object) -> bool:
-    return value is None or value != value or type(value).__name__ in ("NAType", "NaTType")
+    return value is None or type(value).__name__ in ("NAType", "NaTType") or bool(value != value)
