@@ -60,6 +60,7 @@ class Batched:
     outputs: dict[str, int]
     drawn: dict[str, bool]  # whether draws enter a site's value
     chunk: int | None
+    origin: dict[int, int]  # of constants: their numbers on the tape of the slice
 
 
 class Taping(PlainMode):
@@ -87,6 +88,7 @@ def batch_slice(cut: Slice, inputs: list[torch.Tensor], where: Where, chunk: int
     """
     tape = Tape()
     values: dict[int, Any] = {}
+    fixed = dict[int, torch.Tensor]()
     for number, tensor in zip(cut.tape.inputs, inputs, strict=True):
         tape.add_input(tensor)
         values[number] = tensor
@@ -104,6 +106,8 @@ def batch_slice(cut: Slice, inputs: list[torch.Tensor], where: Where, chunk: int
         for uid, value in zip(op.outs, tree_flatten(out)[0], strict=True):
             if uid is not None:
                 values[uid] = value
+                if not cut.level(uid):
+                    fixed[uid] = value
         for uid in op.ins:
             if last_use[uid] == position and uid not in keep and uid in values:
                 del values[uid]
@@ -111,7 +115,9 @@ def batch_slice(cut: Slice, inputs: list[torch.Tensor], where: Where, chunk: int
     for name, uid in cut.outputs.items():
         outputs[name] = tape.uid(values[uid] if uid in values else cut.tape.leaves[uid])
         drawn[name] = bool(cut.level(uid) & DRAW)
-    return Batched(tape, outputs, drawn, chunk)
+    numbers = {id(value): uid for uid, value in (cut.tape.leaves | fixed).items()}
+    origin = {uid: numbers[id(x)] for uid, x in tape.leaves.items() if id(x) in numbers}
+    return Batched(tape, outputs, drawn, chunk, origin)
 
 
 @dataclass

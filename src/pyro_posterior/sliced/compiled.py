@@ -83,20 +83,30 @@ class Compiled:
         return self.chunk or 1
 
     def check(
-        self, prologue: Prologue, sampler: JointSampler, minibatch: Minibatch, found: LoopDraw
+        self,
+        prologue: Prologue,
+        sampler: JointSampler,
+        minibatch: Minibatch,
+        draws: Sequence[LoopDraw],
     ) -> None:
-        """The loop's own draw, with the same keys, must come out.
+        """The loop's own draws, with the same keys, must come out.
 
         Raises
         ------
         CannotSliceError
             A site's value is another.
         """
-        row = found.draw % self.draws_at_once
-        block = self.run(prologue, sampler, found.draw - row, minibatch.index)
-        for name in self.cut.outputs:
-            if not agrees(block[name][row], found.values[name], exact=self.chunk is None):
-                raise CannotSliceError(f"site {name!r} differs from the loop's draw {found.draw}")
+        start, block = -1, Block()
+        for found in sorted(draws, key=lambda found: found.draw):
+            row = found.draw % self.draws_at_once
+            if start != found.draw - row:
+                start = found.draw - row
+                block = self.run(prologue, sampler, start, minibatch.index)
+            for name in self.cut.outputs:
+                if not agrees(block[name][row], found.values[name], exact=self.chunk is None):
+                    raise CannotSliceError(
+                        f"site {name!r} differs from the loop's draw {found.draw}"
+                    )
 
     @property
     def kept_bytes(self) -> int:
@@ -116,13 +126,21 @@ class LoopDraw:
     values: dict[str, torch.Tensor]
 
 
+def loop_draws(
+    sampler: JointSampler, names: tuple[str, ...], minibatch: Minibatch, draws: Sequence[int]
+) -> list[LoopDraw]:
+    """Some draws as the loop makes them."""
+    with as_reason("running"):
+        return [LoopDraw(draw, sampler.values(minibatch, draw, names)) for draw in draws]
+
+
 class Sliced:
     """The slice of a recorded draw, compiled for each group of sites when it is first asked for."""
 
     def __init__(self, terms: Terms, found: Record, cut: Slice) -> None:
         self.cut = cut  # with all sites
         self._terms = terms
-        self._cuts = [slice_record(found, names) for names in terms.groups]
+        self.cuts = [slice_record(found, names) for names in terms.groups]
         self._ready: dict[bool, Sequence[Compiled] | CannotSliceError] = {}
 
     def compiled(self, batched: bool, minibatch: Minibatch) -> Sequence[Compiled]:
@@ -142,15 +160,17 @@ class Sliced:
         """
         if batched not in self._ready:
             try:
-                self._ready[batched] = [
-                    self._compile(cut, batched, minibatch) for cut in self._cuts
-                ]
+                self._ready[batched] = [self._compile(cut, batched, minibatch) for cut in self.cuts]
             except CannotSliceError as reason:
                 self._ready[batched] = reason
         ready = self._ready[batched]
         if isinstance(ready, CannotSliceError):
             raise ready
         return ready
+
+    def take(self, batched: bool, ready: Sequence[Compiled]) -> None:
+        """Use what need not be compiled, one for each group."""
+        self._ready[batched] = ready
 
     def at_hand(self) -> list[Compiled]:
         """All that has been compiled."""

@@ -75,7 +75,7 @@ def course_of(terms: Terms, seen: Study, known: Signature, others: Sequence[Cour
     for other in others:
         if known == other.signature and not same_slice(other.sliced.cut, seen.cut):
             return Course(known, guards_of(seen.cut), own, other.sliced)
-    return Course(known, guards_of(seen.cut), own, Sliced(terms, seen.records[0], seen.cut))
+    return Course(known, guards_of(seen.cut), own, Sliced(terms, seen.record, seen.cut))
 
 
 def way_of(
@@ -101,8 +101,7 @@ def way_of(
             for minibatch, draws in minibatches:
                 groups = tuple((each, each.prologue(minibatch)) for each in compiled)
                 for each, prologue in groups:
-                    for found in draws:
-                        each.check(prologue, sampler, minibatch, found)
+                    each.check(prologue, sampler, minibatch, draws)
                 ways.append(Way(tier, groups, "; ".join(reasons)))
             return ways[0]
         except CannotSliceError as reason:

@@ -22,7 +22,7 @@ def describe(compiled: Compiled) -> list[str]:
     ]
     held: dict[int, torch.Tensor] = {}
     for graph in (graphs.prologue, graphs.globals, graphs.body):
-        held |= {id(value): value for value in graph.buffers()}
+        held |= {id(value): value for value in graph.tensors()}
     lines += [f"  {value.dtype} {tuple(value.shape)}" for value in held.values()]
     often = {
         "prologue": "once per minibatch",

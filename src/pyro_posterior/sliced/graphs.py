@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,7 @@ from torch import fx
 from torch.utils._pytree import tree_map
 
 from pyro_posterior.sliced.batching import Batched, RandomOp
+from pyro_posterior.sliced.compute import Compute, compute
 from pyro_posterior.sliced.simplify import FORM, MEMORY, WRITES, simplify
 from pyro_posterior.sliced.slicing import BATCH, DRAW
 from pyro_posterior.sliced.tape import Op, Ref, Tape
@@ -24,11 +25,12 @@ from pyro_posterior.sliced.tape import Op, Ref, Tape
 class Graphs:
     """The three graphs, and where each output comes from."""
 
-    prologue: fx.GraphModule
-    globals: fx.GraphModule
-    body: fx.GraphModule
+    prologue: Compute
+    globals: Compute
+    body: Compute
     sources: dict[str, tuple[str, int]]  # site -> ("constant"|"prologue"|"globals"|"body", index)
     constants: list[torch.Tensor]
+    origins: list[int | None]  # of the constants: their numbers on the tape of the slice
     counts: dict[str, int]
 
 
@@ -55,14 +57,15 @@ def build_graphs(batched: Batched) -> Graphs:
             ask(home[uid], uid)
     glob = _needed(tape, DRAW, wanted[DRAW])
     prologue = _needed(tape, BATCH, wanted[BATCH])
-    exact = batched.chunk is None
     carried = [*wanted[BATCH], *wanted[DRAW]]
+    where, origin = {"takes_where": True, "exact": batched.chunk is None}, batched.origin
     return Graphs(
-        prologue=emit(tape, prologue, tape.inputs, wanted[BATCH], takes_where=False, exact=exact),
-        globals=emit(tape, glob, [], wanted[DRAW], takes_where=True, exact=exact),
-        body=emit(tape, body, carried, body_out, takes_where=True, exact=exact),
+        prologue=emit(tape, prologue, tape.inputs, wanted[BATCH], origin=origin),
+        globals=emit(tape, glob, [], wanted[DRAW], origin=origin, **where),
+        body=emit(tape, body, carried, body_out, origin=origin, **where),
         sources=sources,
         constants=[tape.leaves[uid].detach() for uid in wanted[0]],
+        origins=[origin.get(uid) for uid in wanted[0]],
         counts={"prologue": len(prologue), "globals": len(glob), "body": len(body)},
     )
 
@@ -93,14 +96,16 @@ def emit(
     ops: list[Op],
     inputs: list[int],
     outputs: list[int],
-    takes_where: bool,
-    exact: bool,
+    takes_where: bool = False,
+    exact: bool = True,
     rewrite: bool = True,
-) -> fx.GraphModule:
+    origin: Mapping[int, int] | None = None,
+) -> Compute:
     """A graph of operations of one level, simplified unless it runs once per minibatch only."""
     graph, root = fx.Graph(), torch.nn.Module()
     where = graph.placeholder("where") if takes_where else None
     nodes: dict[int, fx.Node] = {}
+    origins: dict[str, int | None] = {}
 
     def know(uid: int, node: fx.Node) -> None:
         nodes[uid] = node
@@ -113,6 +118,7 @@ def emit(
         if uid not in nodes:
             name = f"constant{len(list(root.buffers()))}"
             root.register_buffer(name, tape.leaves[uid])
+            origins[name] = (origin or {}).get(uid)
             know(uid, graph.get_attr(name))
         return nodes[uid]
 
@@ -134,4 +140,4 @@ def emit(
     graph.output(tuple(node(uid) for uid in outputs))
     if takes_where and rewrite:
         simplify(graph, exact=exact)
-    return fx.GraphModule(root, graph)
+    return compute(graph, root, origins)

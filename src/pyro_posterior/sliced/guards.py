@@ -10,6 +10,7 @@ import torch
 from torch import fx
 from torch.utils._pytree import tree_flatten, tree_map
 
+from pyro_posterior.sliced.compute import Compute, compute
 from pyro_posterior.sliced.failures import as_reason
 from pyro_posterior.sliced.signature import content_of
 from pyro_posterior.sliced.slicing import Slice, is_leak
@@ -20,7 +21,7 @@ from pyro_posterior.sliced.tape import Ref
 class Guards:
     """``hold(tensors of a minibatch)``: whether guide and model would take the recorded course."""
 
-    graph: fx.GraphModule
+    graph: Compute
     expected: tuple[str, ...]
 
     def hold(self, tensors: list[torch.Tensor]) -> bool:
@@ -83,7 +84,7 @@ def guards_of(cut: Slice) -> Guards:
                 if out is not None:
                     nodes[out] = graph.call_function(operator.getitem, (made, position))
     graph.output(tuple(reads))
-    return Guards(fx.GraphModule(root, graph), tuple(expected))
+    return Guards(compute(graph, root), tuple(expected))
 
 
 def _as_read(found: Any) -> str:

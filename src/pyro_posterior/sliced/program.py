@@ -19,13 +19,13 @@ import torch
 from pyro_posterior.contracts import Block, Minibatch, Part, Site
 from pyro_posterior.errors import CannotSliceError, RequestError
 from pyro_posterior.loop import LoopProgram
-from pyro_posterior.sliced.compiled import Compiled, LoopDraw
+from pyro_posterior.sliced.compiled import Compiled, LoopDraw, loop_draws
 from pyro_posterior.sliced.courses import Course, Courses, SliceTier, Way, course_of, way_of
 from pyro_posterior.sliced.describe import describe
 from pyro_posterior.sliced.failures import as_reason
 from pyro_posterior.sliced.signature import signature
 from pyro_posterior.sliced.study import Study, study
-from pyro_posterior.sliced.terms import Terms
+from pyro_posterior.sliced.terms import Terms, checked_draws
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ class SlicedProgram:
         if not course.serves(minibatch, known):
             raise CannotSliceError("a guard does not hold on its own minibatch")
         self._courses.keep(course)
-        return way_of(course, sampler, [(minibatch, draws_of(seen))])
+        return way_of(course, sampler, [(minibatch, seen.draws)])
 
     def _look_once_more(self, course: Course, way: Way, minibatch: Minibatch) -> None:
         """Hold a minibatch that was not recorded to the loop.
@@ -118,13 +118,13 @@ class SlicedProgram:
         sampler, found = self.terms.sampler, self._loop_draws(minibatch)[0]
         try:
             for compiled, prologue in way.groups:
-                compiled.check(prologue, sampler, minibatch, found)
+                compiled.check(prologue, sampler, minibatch, [found])
             return
         except CannotSliceError as reason:
             differs = reason
         with contextlib.suppress(CannotSliceError):  # rounding alone is no difference
             for compiled in course.sliced.compiled(False, minibatch):
-                compiled.check(compiled.prologue(minibatch), sampler, minibatch, found)
+                compiled.check(compiled.prologue(minibatch), sampler, minibatch, [found])
             return
         raise RequestError(
             f"in minibatch {minibatch.index} {differs}: model or guide look at something beside their "
@@ -137,12 +137,8 @@ class SlicedProgram:
         return study(terms.sampler, terms.names, minibatch, draws, terms.num_samples, None)
 
     def _loop_draws(self, minibatch: Minibatch) -> list[LoopDraw]:
-        sampler, names = self.terms.sampler, self.terms.names
-        with as_reason("running"):
-            return [
-                LoopDraw(draw, sampler.values(minibatch, draw, names))
-                for draw in checked_draws(self.terms.num_samples)
-            ]
+        draws = checked_draws(self.terms.num_samples)
+        return loop_draws(self.terms.sampler, self.terms.names, minibatch, draws)
 
     # --------------------------------------------------------------------------------- drawing
 
@@ -196,12 +192,3 @@ class SlicedProgram:
         for compiled in self._all_compiled():
             lines += ["", f"sites {', '.join(compiled.cut.outputs)}", *describe(compiled)]
         return "\n".join(lines)
-
-
-def checked_draws(num_samples: int, middle: bool = False) -> list[int]:
-    """The draws that a minibatch is held to."""
-    return sorted({0, num_samples - 1, *((num_samples // 2,) if middle else ())})
-
-
-def draws_of(seen: Study) -> list[LoopDraw]:
-    return [LoopDraw(found.draw, found.values) for found in seen.records]

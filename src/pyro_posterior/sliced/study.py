@@ -1,4 +1,4 @@
-"""Looking at a minibatch: a few recorded draws of it that must be one and the same program."""
+"""Looking at a minibatch: recorded draws of it that must be one and the same program."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pyro_posterior.contracts import Minibatch
 from pyro_posterior.errors import CannotSliceError
 from pyro_posterior.joint import JointSampler
+from pyro_posterior.sliced.compiled import LoopDraw, loop_draws
 from pyro_posterior.sliced.failures import as_reason
 from pyro_posterior.sliced.record import record
+from pyro_posterior.sliced.rekeyed import locality, rekeyed
 from pyro_posterior.sliced.same import same_slice
 from pyro_posterior.sliced.skips import Skips
 from pyro_posterior.sliced.slicing import Slice, slice_record
@@ -24,11 +26,12 @@ MOST_FREE_READS = 8
 
 @dataclass(frozen=True)
 class Study:
-    """Recorded draws of one minibatch that agree with one another."""
+    """Draws of one minibatch, of which those recorded agree with one another."""
 
     minibatch: Minibatch
-    records: tuple[Record, ...]  # draws of the run, what replayed ones are held to
-    cut: Slice  # with all sites
+    record: Record
+    draws: tuple[LoopDraw, ...]  # of the run, what replayed ones are held to
+    cut: Slice  # of the record, with all sites
     own: bool  # nobody knows where some of its constants come from: it serves no other minibatch
 
 
@@ -39,8 +42,9 @@ def study(
     draws: Sequence[int],
     num_samples: int,
     skips: Skips | None,
+    seen: Record | None = None,
 ) -> Study:
-    """Record some draws of a minibatch and compare them.
+    """Record draws of a minibatch and compare them.
 
     Parameters
     ----------
@@ -49,11 +53,14 @@ def study(
     names
         The sites whose slice is compared.
     draws
-        Numbers of the draws.
+        Numbers of draws of the run, all of which are made.
     num_samples
         Number of draws of the run; recordings beyond have numbers from here on.
     skips
         What an earlier recording of the same shapes showed to be of no consequence.
+    seen
+        An earlier record of the same shapes. Where it is the program that the last of the draws is,
+        the others need no recording.
 
     Raises
     ------
@@ -70,8 +77,17 @@ def study(
                 skips = Skips.of(cut)
         return found, cut
 
-    looks = [look(draw) for draw in draws]
-    cuts = [cut for _, cut in looks]
+    found, cut = look(draws[-1])
+    cuts, made = [cut], [LoopDraw(found.draw, found.values)]
+    before = None if seen is None else _cut_again(seen, found, names)
+    if before is not None and not same_slice(cut, before):
+        cuts.append(before)
+        made += loop_draws(sampler, names, minibatch, draws[:-1])
+    else:
+        for draw in draws[:-1]:
+            another, its_cut = look(draw)
+            cuts.append(its_cut)
+            made.append(LoopDraw(draw, another.values))
     if any(cut.free_reads for cut in cuts):
         reads = [op.line for cut in cuts for op in cut.free_reads]
         for draw in range(num_samples, num_samples + MOST_FREE_READS):
@@ -90,11 +106,19 @@ def study(
             len(cuts),
         )
     remade: list[object] = []
-    for cut in cuts[1:]:
-        if difference := same_slice(cuts[0], cut, remade):
+    for other in cuts[1:]:
+        if difference := same_slice(cut, other, remade):
             raise CannotSliceError(f"two draws are not the same program: {difference}")
-    own = bool(remade) or cuts[0].hands_out_memory or looks[0][0].tape.own
-    return Study(minibatch, tuple(found for found, _ in looks), cuts[0], own)
+    own = bool(remade) or cut.hands_out_memory or found.tape.own
+    return Study(minibatch, found, tuple(made), cut, own)
+
+
+def _cut_again(seen: Record, keyed: Record, names: tuple[str, ...]) -> Slice | None:
+    """The slice of an earlier record under the keys that a later one has; None where it has none."""
+    try:
+        return slice_record(rekeyed(seen, locality(keyed)), names)
+    except (CannotSliceError, KeyError):
+        return None
 
 
 def _all_changed(cuts: Sequence[Slice]) -> bool:

@@ -19,3 +19,8 @@ class Terms:
     num_samples: int
     device: torch.device
     chunk_bytes: int  # of random numbers in one chunk; it decides how sums of products round
+
+
+def checked_draws(num_samples: int, middle: bool = False) -> list[int]:
+    """The draws that a minibatch is held to."""
+    return sorted({0, num_samples - 1, *((num_samples // 2,) if middle else ())})
