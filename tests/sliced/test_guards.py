@@ -86,9 +86,9 @@ def test_one_recording_serves_minibatches_of_one_shape(recordings: list[int]) ->
     model = with_out(lambda x, z: z * x.sum())
     batches = minibatches(*(positive(4, i) for i in range(6)))
     program = program_of(model, batches)
-    assert len(recordings) == 4
+    before = len(recordings)
     assert all(agrees(program, model, batch) for batch in batches)
-    assert len(recordings) == 4
+    assert len(recordings) == before == 3
 
 
 def test_another_shape_is_recorded_for_itself(recordings: list[int]) -> None:

@@ -51,6 +51,7 @@ def simplify(graph: fx.Graph, *, exact: bool) -> None:
             memory.join(node, node.args[0])
             node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)
+    memory.tell(graph)
     for node in list(graph.nodes) if not exact else ():
         _as_matrix_product(node)
     memory = _Memory(graph)
@@ -82,6 +83,12 @@ class _Memory:
         if home is not None and target is not None and home != target:
             self._joined[home] = target
             self._nodes[target] += self._nodes.pop(home) - 1
+
+    def tell(self, graph: fx.Graph) -> None:
+        """Have the nodes know what has been joined: views of one are views of the other now."""
+        for node in graph.nodes:
+            if MEMORY in node.meta:
+                node.meta[MEMORY] = self._home(node)
 
     def is_written(self, node: fx.Node) -> bool:
         """Whether anything writes to the memory of a node; yes where that is not known."""
