@@ -130,3 +130,36 @@ def names_of(host: Any, adata: Any, indices: Any, input_dl: Any) -> dict[str, An
     if factors is not None and np.ndim(factors) == 1:
         names["factor"] = np.asarray(factors)
     return names
+
+
+def with_labels(grouped: Any, host: Any, adata: Any, indices: Any, input_dl: Any) -> Any:
+    """``grouped``, with labels of the host's AnnData in the place of names of its columns.
+
+    Raises
+    ------
+    RequestError
+        A name is given where no AnnData tells which observation is which, or it has no such column.
+    """
+    if not isinstance(grouped, Mapping):
+        return grouped
+    data: Any = adata if adata is not None else getattr(host, "adata", None)
+    found = dict(grouped)
+    for name, entry in grouped.items():
+        if not isinstance(entry, tuple | list) or len(entry) < 2 or not isinstance(entry[1], str):
+            continue
+        column, table = entry[1], getattr(data, "obs", None)
+        if input_dl is not None or table is None:
+            where = "with input_dl" if input_dl is not None else f"{type(host).__name__} has none"
+            raise RequestError(
+                f"grouped[{name!r}]: {column!r} names a column of an AnnData ({where}): give the "
+                "labels themselves, one per observation"
+            )
+        if column not in table.columns:
+            raise RequestError(
+                f"grouped[{name!r}]: the AnnData has no column {column!r} in obs; it has: "
+                f"{', '.join(map(repr, table.columns)) or 'none'}"
+            )
+        labels = table[column]
+        labels = labels if indices is None else labels.iloc[np.arange(len(labels))[indices]]
+        found[name] = (entry[0], labels, *entry[2:])
+    return found

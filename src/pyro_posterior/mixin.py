@@ -17,6 +17,7 @@ from pyro_posterior.hosts import (
     module_of,
     names_of,
     obs_plate_of,
+    with_labels,
 )
 from pyro_posterior.kept import kept_parameters
 from pyro_posterior.posterior import Posterior
@@ -124,6 +125,7 @@ class PyroSampleMixin:
             ``model`` (used instead of ``module.model``, from the first draw to the last),
             ``exclude_vars`` (or ``exclude_sites``), all other keywords of
             `pyro_posterior.sample_posterior`, and ``use_gpu`` as in earlier releases of scvi-tools.
+            Labels of ``grouped`` may be the name of a column in ``adata.obs``.
 
         Returns
         -------
@@ -174,6 +176,9 @@ def _sample(
     if unknown := sorted(set(sample_kwargs) - _MORE):
         raise TypeError(f"sample_posterior got an unexpected argument {unknown[0]!r}")
     module = module_of(self)
+    if "grouped" in sample_kwargs:
+        given = sample_kwargs["grouped"]
+        sample_kwargs["grouped"] = with_labels(given, self, adata, indices, input_dl)
     loader = input_dl
     if loader is None:
         loader = make_loader(self, adata, indices, batch_size)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from pyro_posterior.cli.asked import read_derived, read_do, read_grouped, read_summaries
 from pyro_posterior.cli.labels import read_coords, read_dims
 from pyro_posterior.cli.options import PROG, UNSET, add_command, add_target, load
 from pyro_posterior.cli.outputs import check_file, check_store, file_of
@@ -35,7 +36,10 @@ def run(options: argparse.Namespace) -> None:
     if "to_args" in given:
         given["to_args"] = find_function(given["to_args"])
     if "summary_fun" in given:
-        given["summary_fun"] = dict(map(_summary, given["summary_fun"]))
+        given["summary_fun"] = read_summaries(given["summary_fun"])
+    for name, reader in (("grouped", read_grouped), ("derived", read_derived), ("do", read_do)):
+        if name in given:
+            given[name] = dict(map(reader, given[name]))
     if "coords" in given:
         given["coords"] = read_coords(given["coords"])
     if "dims" in given:
@@ -91,9 +95,9 @@ def add_run(commands: Any) -> None:
         dest="summary_fun",
         action="append",
         default=UNSET,
-        metavar="NAME=MODULE:FUNCTION",
-        help="a summary in place of means, sds and quantiles, such as median=numpy:median; "
-        "may be given several times",
+        metavar="NAME",
+        help="a summary in place of means, sds and quantiles, such as hdi90, prob>0 or "
+        "median=numpy:median (NAME=MODULE:FUNCTION); may be given several times",
     )
     add(
         "--coords",
@@ -119,6 +123,28 @@ def add_run(commands: Any) -> None:
     )
     add("--expected", action="store_true", default=UNSET, help="means of predictions, not draws")
     add("--log-likelihood", action="store_true", default=UNSET, help="pointwise log densities")
+    add(
+        "--derived",
+        action="append",
+        default=UNSET,
+        metavar="NAME=MODULE:FUNCTION",
+        help="a function of one joint draw as a site; may be given several times",
+    )
+    add(
+        "--grouped",
+        action="append",
+        default=UNSET,
+        metavar="NAME=SITE:HOW:LABELS",
+        help="mean or sum over groups of observations, such as by=w:mean:cells.csv:region, or with "
+        "a column of the model's AnnData, by=w:mean:region; may be given several times",
+    )
+    add(
+        "--do",
+        action="append",
+        default=UNSET,
+        metavar="SITE=NUMBER",
+        help="set a site to a number; may be given several times",
+    )
     add("--seed", type=int, default=UNSET, help="the same seed gives the same numbers")
     add = parser.add_argument_group("how to draw").add_argument
     add("--batch-size", type=int, default=UNSET, metavar="N", help="observations per minibatch")
@@ -188,12 +214,3 @@ def _client(address: str) -> Any:
         return Client(address)
     except (OSError, ValueError) as error:
         raise RequestError(f"--client: no scheduler answers at {address!r}: {error}") from error
-
-
-def _summary(text: str) -> tuple[str, Callable[..., Any]]:
-    from pyro_posterior.functions import find_function
-
-    name, equals, function = text.partition("=")
-    if not equals or not name:
-        raise RequestError(f"--summary {text!r} is not of the form NAME=MODULE:FUNCTION")
-    return name, find_function(function)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -153,10 +154,12 @@ def _check_names(plan: RunPlan) -> None:
     """Names of results are folders, as they are."""
     lower = [name.lower() for name in plan.result_names]
     for name in plan.result_names:
-        if not RESULT_NAME.fullmatch(name):
+        on_windows = sys.platform == "win32" and not set(name).isdisjoint("<>")
+        if not RESULT_NAME.fullmatch(name) or on_windows:
             raise RequestError(
                 f"summary_fun names the result {name!r}, which cannot be a folder of a store: use "
-                "letters, digits, dots, hyphens and underscores, at most 180"
+                "letters, digits, dots, hyphens and underscores, at most 180 (and, but for "
+                "Windows, the < > = of 'prob>0')"
             )
         if lower.count(name.lower()) > 1:
             raise RequestError(

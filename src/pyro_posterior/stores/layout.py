@@ -11,9 +11,9 @@ from urllib.parse import quote
 #: Longest name of a folder; file systems allow 255 bytes.
 LONGEST_NAME = 200
 
-#: Names of results are folders, as they are.
+#: Names of results are folders, as they are; ``prob>0`` and ``prob<0`` are none on Windows.
 RESULT_NAME = re.compile(
-    r"(?!(segments|coords|(run|zarr)\.json)$)[a-z0-9_-][a-z0-9._-]{0,178}", re.IGNORECASE
+    r"(?!(segments|coords|(run|zarr)\.json)$)[a-z0-9_-][a-z0-9._<>=-]{0,178}", re.IGNORECASE
 )
 
 #: Bytes that one chunk should not exceed, before compression.
