@@ -87,7 +87,7 @@ def test_the_order_of_segments_does_not_matter(engine, toy):
             for segment in reversed(job.segments):
                 for result in draw_segments(job, [segment]):
                     store.write(result)
-            found = store.finish({}).results
+            found = store.finish(dict).results
     assert len(job.segments) == 4
     for result, arrays in straight.items():
         for name, array in arrays.items():

@@ -248,6 +248,9 @@ class Store(Protocol):
         """The partial results of one reduction, in the order of segments."""
         ...
 
-    def finish(self, record: Mapping[str, Any]) -> Finished:
-        """Close and give the whole result back."""
+    def finish(self, record: Callable[[], Mapping[str, Any]]) -> Finished:
+        """Close, with the ``record`` of how it was made, and give the whole result back.
+
+        What was closed before has its record, and ``record`` is not called.
+        """
         ...

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -45,7 +46,7 @@ class Job:
     plan: RunPlan
     batches: Batches
     reading: Reading
-    program: Program
+    make: Callable[[], Program]
     summaries: SummaryPlan
     segments: tuple[Segment, ...]
     rows: int  # observations per segment
@@ -53,6 +54,11 @@ class Job:
     identity: Mapping[str, str]  # digests of all that fixes the numbers beside the plan, by part
     hidden: tuple[Site, ...] = ()  # drawn for reductions and not returned
     reductions: tuple[Reduction, ...] = ()
+
+    @functools.cached_property
+    def program(self) -> Program:
+        """What draws; compiled when it is first wanted, which it is not where all is there."""
+        return self.make()
 
     @property
     def drawn(self) -> tuple[Site, ...]:
@@ -185,10 +191,6 @@ def prepare(request: Request, place: Place, known: Known | None = None) -> Job:
         plan = replace(plan, summaries=summaries.result_names)
     plan, coords = _labelled(request, plan, reading)
     sampler = reading.keyed(unread, plan.cubes, whole=request.return_sites is None)
-    program = make_program(engine, sampler, reading, drawn, request.num_samples, place.device)
-    if program.tier == "loop":
-        warn_of_unkeyed(sampler, reading.first, [site.name for site in drawn])
-    plan = replace(plan, engine=program.tier)
     identity: dict[str, str] = {}
     digests: list[str] = []
     if identified:
@@ -201,13 +203,23 @@ def prepare(request: Request, place: Place, known: Known | None = None) -> Job:
         if is_asked(request):
             identity["answers"] = words_digest(what_is_asked(request, answers))
         digests = [batches.digest(index) for index in range(len(reading.sizes))]
+
+    @functools.cache
+    def program() -> Program:
+        made = make_program(engine, sampler, reading, drawn, request.num_samples, place.device)
+        if made.tier == "loop":
+            warn_of_unkeyed(sampler, reading.first, [site.name for site in drawn])
+        return made
+
+    finished = earlier is not None and earlier.needs_no_program(engine)
+    plan = replace(plan, engine=earlier.tier if earlier and finished else program().tier)
     rows = earlier.segment_rows if earlier else segment_rows(replace(plan, sites=drawn))
     return Job(
         request=request,
         plan=plan,
         batches=batches,
         reading=reading,
-        program=program,
+        make=program,
         summaries=summaries,
         segments=cut(replace(plan, sites=drawn), rows, digests, homes=reading.homes(drawn)),
         rows=rows,

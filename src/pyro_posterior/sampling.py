@@ -159,7 +159,9 @@ def finish(job: Job, store: Store, started: float) -> Posterior:
     """
     if store.missing():
         return Posterior({}, job.plan, coords=job.coords, unfinished=store.describe())
-    finished = store.finish({"program": job.program.describe(), "info": _info(job, started)})
+    finished = store.finish(
+        lambda: {"program": job.program.describe(), "info": _info(job, started)}
+    )
     if finished.nonfinite:
         counts = ", ".join(f"{name!r}: {count}" for name, count in finished.nonfinite.items())
         warn(

@@ -54,7 +54,7 @@ def test_segments_land_in_their_rows(order):
     assert store.missing() == {0}
     store.write(_result(0, globals_))
     assert store.missing() == set()
-    found = store.finish({}).results
+    found = store.finish(dict).results
     for key in PLAN.result_names:
         assert list(found[key]) == ["local", "pairs", "global"]  # the model's order
         for name in ("local", "pairs"):
@@ -67,7 +67,7 @@ def test_non_finite_draws_are_added_up_and_a_segment_that_comes_again_counts_onc
     store.write(_result(0, {key: {"global": np.ones(4)} for key in PLAN.result_names}))
     for index in (0, 1, 2, 2):
         store.write(_result(index + 1, _piece(whole, index), {"local": index}))
-    assert store.finish({}).nonfinite == {"local": 3}
+    assert store.finish(dict).nonfinite == {"local": 3}
 
 
 def test_partial_results_come_in_the_order_of_segments():

@@ -15,6 +15,10 @@ import torch
 
 from pyro_posterior import Posterior
 from pyro_posterior.errors import StoreError
+from pyro_posterior.job import prepare
+from pyro_posterior.request import Request
+from pyro_posterior.sampling import execute, finish, open_store
+from pyro_posterior.session import undisturbed
 from store_helpers import Batches, assert_same_bytes, complete_segments, run
 from toy_models import ConjugateNormal, assert_same
 
@@ -63,7 +67,7 @@ def test_no_minibatch_that_is_done_is_drawn_again(tmp_path):
             calls.append(len(y))
             toy.model(y, index)
 
-    def counted(data):
+    def counted(data, store=store):
         calls.clear()
         run(Counted, data, obs_plate="obs", store=store)
         return len(calls)
@@ -73,8 +77,9 @@ def test_no_minibatch_that_is_done_is_drawn_again(tmp_path):
     missing = 12 - complete_segments(store)
     assert missing == 3
     left = counted(Batches(toy, [2] * 11))
-    again = counted(Batches(toy, [2] * 11))
-    assert left - again == missing * 11  # one segment per minibatch, eleven draws
+    whole = counted(Batches(toy, [2] * 11), tmp_path / "whole.zarr")
+    assert whole - left == (11 - missing) * 11  # minibatches done, eleven draws of each
+    assert counted(Batches(toy, [2] * 11)) < left - missing * 11  # a look, and nothing drawn
 
 
 def test_a_finished_store_is_read_not_drawn(tmp_path):
@@ -83,6 +88,26 @@ def test_a_finished_store_is_read_not_drawn(tmp_path):
     times = {f: f.stat().st_mtime_ns for f in store.rglob("*")}
     assert_same(first, run(toy, toy.data, batch_size=5, store=store))
     assert {f: f.stat().st_mtime_ns for f in store.rglob("*")} == times
+
+
+@pytest.mark.parametrize("asked", ["auto", "sliced"])
+def test_a_finished_store_needs_no_program(tmp_path, asked):
+    toy, store = ConjugateNormal(), tmp_path / "s.zarr"
+    first = run(toy, toy.data, batch_size=5, store=store, engine="auto")
+    options = {"num_samples": 11, "return_samples": True, "seed": 1, "engine": asked}
+    request = Request(toy.model, toy.guide, toy.data, batch_size=5, store=store, **options)
+    with undisturbed(request) as place:
+        job = prepare(request, place)
+        with open_store(job) as opened:
+            execute(job, opened)
+            again = finish(job, opened, 0.0)
+    assert "program" not in vars(job)
+    assert_same(first, again)
+    assert again.plan.engine == first.plan.engine == "batched slice"
+    assert again.program == first.program
+    assert again.info == first.info
+    with pytest.raises(StoreError, match="engine: 'batched slice' in the store, 'loop' now"):
+        run(toy, toy.data, batch_size=5, store=store, engine="loop")
 
 
 def test_without_a_seed_the_unfinished_run_gives_it(tmp_path):

@@ -16,6 +16,8 @@ def execute(job: Job, store: Store, segments: Sequence[Segment]) -> None:
     """Draw those of ``segments`` that the store lacks."""
     missing = store.missing()
     wanted = [segment for segment in segments if segment.number in missing]
+    if not wanted:
+        return
     with keeping_what_is_written(store), progress_bar(job, wanted) as bar:
         for result in draw_segments(job, wanted, bar.update):
             store.write(result)

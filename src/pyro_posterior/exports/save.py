@@ -85,7 +85,7 @@ def save(posterior: Posterior, path: str | PathLike[str], *, overwrite: bool = F
             found = {name: counts.pop(name) for name in list(counts) if _has(results, name)}
             store.write(SegmentResult(segment, results, found, partials=partials))
             partials = {}
-        store.finish({"program": posterior.program, "info": posterior.info})
+        store.finish(lambda: {"program": posterior.program, "info": posterior.info})
     return folder
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,7 +59,7 @@ class MemoryStore:
             if reduction in self._partials[number]:
                 yield self._partials[number][reduction]
 
-    def finish(self, record: Mapping[str, Any]) -> Finished:
+    def finish(self, record: Callable[[], Mapping[str, Any]]) -> Finished:
         """The arrays, sites in the model's order."""
         nonfinite: dict[str, int] = {}
         for tally in self._nonfinite.values():
@@ -69,4 +69,4 @@ class MemoryStore:
             name: {site.name: arrays[site.name] for site in self._plan.sites}
             for name, arrays in self._results.items()
         }
-        return Finished(results, nonfinite, record, self.partials)
+        return Finished(results, nonfinite, record(), self.partials)

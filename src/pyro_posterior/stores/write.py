@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -255,7 +255,7 @@ class ZarrStore:
 
     # --------------------------------------------------------------------------------------- ending
 
-    def finish(self, record: Mapping[str, Any]) -> Finished:
+    def finish(self, record: Callable[[], Mapping[str, Any]]) -> Finished:
         """Close the store, unless it is closed, and read the results back.
 
         Raises
@@ -273,7 +273,7 @@ class ZarrStore:
                 if not is_closed(self.path):
                     if alone:
                         remove_leftovers(self.path)
-                    close(self.path, self._header, record)
+                    close(self.path, self._header, record())
         self._owned.check()
         stored = read_store(self.path)
         return Finished(stored.results, stored.nonfinite, stored.record, stored.partials)

@@ -116,14 +116,14 @@ class StoreTests:
                     store.write(toy_result(plan, segments[place]))
                     left.discard(segments[place].number)
                 assert store.missing() == frozenset()
-                assert_same_results(store.finish(_RECORD).results, plan)
+                assert_same_results(store.finish(lambda: _RECORD).results, plan)
 
     def test_a_segment_may_come_again_and_counts_once(self, tmp_path: Path) -> None:
         plan, segments = toy_run()
         with self.open(tmp_path / "s", plan, segments) as store:
             for segment in (*segments, *segments[1:3]):
                 store.write(toy_result(plan, segment))
-            finished = store.finish(_RECORD)
+            finished = store.finish(lambda: _RECORD)
         assert finished.nonfinite == {"local": 2 + 3 + 4, "global": 1}
         assert_same_results(finished.results, plan)
 
@@ -142,7 +142,7 @@ class StoreTests:
         with self.open(tmp_path / "s", plan, segments) as store:
             for segment in segments:
                 store.write(toy_result(plan, segment))
-            record = store.finish(_RECORD).record
+            record = store.finish(lambda: _RECORD).record
         assert record["program"] == "a program"
         assert record["info"]["seconds"] == 1.5
 
@@ -239,9 +239,9 @@ def steps_of(open_store: Open, read: Callable[[Path], Any]) -> Any:
             if self.store is None:
                 return
             if self.mine != self.seed or len(self.done) < 4:
-                _refused(lambda: self.store.finish(_RECORD))  # type: ignore[union-attr]
+                _refused(lambda: self.store.finish(lambda: _RECORD))  # type: ignore[union-attr]
                 return
-            assert_same_results(self.store.finish(_RECORD).results, toy_run(self.seed)[0])
+            assert_same_results(self.store.finish(lambda: _RECORD).results, toy_run(self.seed)[0])
             self.finished = True
 
         @rule()
