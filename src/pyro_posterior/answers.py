@@ -16,7 +16,7 @@ from pyro_posterior.lookups import SiteArrays
 from pyro_posterior.reductions import loo as psis_loo
 from pyro_posterior.reductions.contrast import Contrast
 from pyro_posterior.reductions.khat import Khat
-from pyro_posterior.reductions.plan import summaries_named
+from pyro_posterior.reductions.plan import summaries_of
 from pyro_posterior.reductions.psis import smooth
 from pyro_posterior.reductions.rows import added, joined
 from pyro_posterior.warn import warn
@@ -203,9 +203,7 @@ def derive(
         )
         plan = replace(plan, sites=(*plan.sites, site))
         _put(new, DRAWS, name, draws)
-        for key, value in (
-            summaries_named(plan.summaries).compute(torch.from_numpy(draws)).values.items()
-        ):
+        for key, value in summaries_of(plan).compute(torch.from_numpy(draws)).values.items():
             _put(new, key, name, value)
         new.plan = plan
     return new

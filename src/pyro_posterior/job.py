@@ -29,7 +29,7 @@ from pyro_posterior.reading.identity import model_identity
 from pyro_posterior.reading.read import read
 from pyro_posterior.reading.result import Reading
 from pyro_posterior.reductions.mcse import REPLICATES
-from pyro_posterior.reductions.plan import SummaryPlan, plan_summaries
+from pyro_posterior.reductions.plan import SummaryPlan, plan_summaries, with_errors_of
 from pyro_posterior.request import Request
 from pyro_posterior.segments import cut, segment_rows
 from pyro_posterior.session import Place
@@ -186,9 +186,8 @@ def prepare(request: Request, place: Place, known: Known | None = None) -> Job:
         draws=request.draws,
         replicates=REPLICATES if request.mcse else 1,
     )
-    if request.mcse:
-        summaries = summaries.with_errors(plan.replicate_lengths)
-        plan = replace(plan, summaries=summaries.result_names)
+    summaries = with_errors_of(plan, summaries)
+    plan = replace(plan, summaries=summaries.result_names)
     plan, coords = _labelled(request, plan, reading)
     sampler = reading.keyed(unread, plan.cubes, whole=request.return_sites is None)
     identity: dict[str, str] = {}

@@ -97,7 +97,7 @@ class Posterior(Forms, Questions, dict[str, dict[str, np.ndarray]]):
             zarr is not installed.
         """
         from pyro_posterior.extending.totals import with_totals
-        from pyro_posterior.reductions.plan import summaries_named
+        from pyro_posterior.reductions.plan import summaries_of
         from pyro_posterior.stores.read import read_store
         from pyro_posterior.written import unpack
 
@@ -107,7 +107,7 @@ class Posterior(Forms, Questions, dict[str, dict[str, np.ndarray]]):
             stored.plan,
             stored.partials,
             stored.record["info"].get("grouped", {}),
-            summaries_named(stored.plan.summaries),
+            summaries_of(stored.plan),
         )
         return cls(
             told.results,

@@ -68,7 +68,9 @@ def sample_posterior(*args: Any, **kwargs: Any) -> Posterior:
     mcse
         Also give the Monte Carlo error of every summary, as ``post_sample_means_mcse`` and so on.
         The draws are divided into 8 independent parts for it, at a cost: errors of stratified
-        draws are then several times larger than those of one part as long as all of them.
+        draws are then several times larger than those of one part as long as all of them. The
+        parts are few: 2.4 errors either side hold the truth in 95 of 100 cases (Student's t with
+        7 degrees of freedom).
     store
         Folder of a Zarr store for results that last; None: in memory. The same call on a store
         that is not finished goes on with it, and draws in the result stay on disk.

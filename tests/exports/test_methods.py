@@ -32,13 +32,26 @@ def test_the_table_has_arvizs_numbers():
     table = posterior.summary()
     theirs = az.summary(posterior.to_arviz(), kind="stats", round_to="none")
     assert table.loc["w[b, 1]", "mean"] == pytest.approx(theirs.loc["w[b, 1]", "mean"])
-    assert list(table) == ["mean", "sd", "eti_5%", "eti_95%"]
+    numbers = ["mean", "sd", "eti_5%", "eti_95%"]
+    assert list(table) == [*numbers, *(f"mcse_{name}" for name in numbers)]
     for name in ("scale", "w[d, 0]", f"{NASTY}[2]"):
         assert table.loc[name, "mean"] == pytest.approx(theirs.loc[name, "mean"], rel=1e-6)
         assert table.loc[name, "sd"] == pytest.approx(
             theirs.loc[name, "sd"] * np.sqrt(199 / 200), rel=1e-6
         )
     assert table.loc["w[c, 0]", "eti_95%"] == posterior.q95["w"][2, 0]
+
+
+def test_errors_are_those_of_independent_draws_and_the_table_says_so():
+    az = pytest.importorskip("arviz")
+    posterior = small(keep=True)
+    table = posterior.summary("w")
+    assert "upper bound" in table.attrs["mcse"]
+    theirs = az.summary(posterior.to_arviz(), kind="all", round_to="none")
+    for name in ("mcse_mean", "mcse_sd"):  # with the number of draws that it takes them to be worth
+        ratio = table[name] / theirs.loc[table.index, name].astype(float)
+        assert ratio.median() == pytest.approx(1, abs=0.15)
+    assert list(small().summary("w")) == ["mean", "sd", "eti_5%", "eti_95%", "mcse_mean"]
 
 
 def test_a_large_site_is_one_row_unless_asked_for():

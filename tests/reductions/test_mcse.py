@@ -12,12 +12,8 @@ import torch
 
 from pyro_posterior import sample_posterior
 from pyro_posterior.errors import RequestError
-from pyro_posterior.reductions.mcse import (
-    error_from_replicates,
-    mean_error,
-    quantile_error,
-    sd_error,
-)
+from pyro_posterior.reductions.mcse import Errors, mean_error, quantile_error, sd_error
+from pyro_posterior.reductions.replicates import function_error
 
 SEEDS, COLUMNS = 200, 5
 
@@ -37,40 +33,74 @@ def run(seed, **options):
     return sample_posterior(model, guide, torch.zeros(3), seed=seed, engine="loop", **options)
 
 
-@pytest.fixture(scope="module")
-def replicated():
-    """The rules alone, as a run would draw: 200 seeds of 8 hypercubes."""
+def middle(x, axis):
+    """A function of the caller's: the width of the middle half."""
+    return np.quantile(x, 0.75, axis=axis) - np.quantile(x, 0.25, axis=axis)
+
+
+FUNS = ["means", "stds", "q05", "q95", "median", {"middle": middle}]
+NORMAL = NormalDist()
+#: What is known of a standard normal number, its exponential, and the sum of five.
+KNOWN = {
+    "means": (0.0, np.exp(0.5), 0.0),
+    "stds": (1.0, ((np.e - 1) * np.e) ** 0.5, 5**0.5),
+    **{
+        name: (NORMAL.inv_cdf(q), np.exp(NORMAL.inv_cdf(q)), 5**0.5 * NORMAL.inv_cdf(q))
+        for name, q in (("q05", 0.05), ("q95", 0.95), ("median", 0.5))
+    },
+    "middle": tuple(
+        f(NORMAL.inv_cdf(0.75)) - f(NORMAL.inv_cdf(0.25))
+        for f in (float, np.exp, lambda z: 5**0.5 * z)
+    ),
+}
+WHICH = {"normal": slice(0, COLUMNS), "exponential": slice(COLUMNS, -1), "sum": slice(-1, None)}
+
+
+@pytest.fixture(
+    scope="module", params=[(200, "stratified"), (1000, "stratified"), (400, "independent")]
+)
+def drawn(request):
+    """The rules alone, as a run would draw: summaries and errors of 200 seeds of 8 parts."""
     from pyro_posterior.contracts import RunPlan
     from pyro_posterior.keyed.fills import NORMAL, fill
     from pyro_posterior.keyed.keys import Key, Where
-    from pyro_posterior.reductions.plan import plan_summaries
+    from pyro_posterior.reductions.plan import plan_summaries, with_errors_of
 
-    plan = RunPlan((), None, 203, 0, (3,), (), False, "loop", "stratified", 8)
-    summaries = plan_summaries(None).with_errors(plan.replicate_lengths)
+    count, draws = request.param
+    plan = RunPlan((), None, count, 0, (3,), (), False, "loop", draws, 8)
+    summaries = with_errors_of(plan, plan_summaries(FUNS))
     found = []
     for seed in range(SEEDS):
-        at = Where(seed, range(203), 0, plan.cubes)
+        at = Where(seed, range(count), 0, plan.cubes)
         z = fill(NORMAL, Key("z", 0, True), at, (COLUMNS,), torch.float32, torch.device("cpu"))
         found.append(summaries.compute(torch.cat([z, z.exp(), z.sum(1, keepdim=True)], 1)).values)
     return found
 
 
-@pytest.mark.parametrize("name", ["means", "stds", "q05", "q95"])
-def test_errors_from_replicates_are_the_spread_over_seeds(replicated, name):
-    values = np.array([found[f"post_sample_{name}"] for found in replicated], float)
-    errors = np.array([found[f"post_sample_{name}_mcse"] for found in replicated], float)
-    told = (errors**2).mean(0) ** 0.5
-    true = values.std(0, ddof=1)
-    # the spread of 200 seeds is known to 5 %, so 20 % is four of its errors
-    assert (told > 0.8 * true).all()
-    assert (told < 1.5 * true).all()
+@pytest.mark.parametrize("what", WHICH)
+@pytest.mark.parametrize("name", KNOWN)
+def test_errors_are_no_smaller_than_the_distance_to_what_is_known(drawn, name, what):
+    """The root of the mean square over 200 seeds, which is known to 5 %."""
+    known = KNOWN[name][list(WHICH).index(what)]
+    values = np.array([found[f"post_sample_{name}"] for found in drawn], float)[:, WHICH[what]]
+    errors = np.array([found[f"post_sample_{name}_mcse"] for found in drawn], float)[:, WHICH[what]]
+    told = (errors**2).mean() ** 0.5
+    true = ((values - known) ** 2).mean() ** 0.5
+    heavy = (name, what) == ("stds", "exponential")  # whose fourth moment a few draws make
+    assert told > (0.7 if heavy else 0.87) * true
+    assert told < 1.8 * true
 
 
-def test_intervals_of_means_hold_the_known_value_as_often_as_they_say(replicated):
-    """Student's t with 7 degrees of freedom; 1,000 intervals."""
-    values = np.array([found["post_sample_means"][:COLUMNS] for found in replicated], float)
-    errors = np.array([found["post_sample_means_mcse"][:COLUMNS] for found in replicated])
-    assert (np.abs(values) < 2.365 * errors).mean() > 0.92
+@pytest.mark.parametrize("what", WHICH)
+@pytest.mark.parametrize("name", KNOWN)
+def test_intervals_hold_the_known_value_as_often_as_they_say(drawn, name, what):
+    """Student's t with 7 degrees of freedom, 200 to 1,000 intervals."""
+    known = KNOWN[name][list(WHICH).index(what)]
+    values = np.array([found[f"post_sample_{name}"] for found in drawn], float)[:, WHICH[what]]
+    errors = np.array([found[f"post_sample_{name}_mcse"] for found in drawn], float)[:, WHICH[what]]
+    if what == "exponential" and name in ("means", "stds"):
+        pytest.skip("errors of few draws with a long tail are mostly too small, some far too large")
+    assert (np.abs(values - known) < 2.365 * errors).mean() > (0.88 if name == "middle" else 0.9)
 
 
 @pytest.mark.parametrize("draws", ["stratified", "independent"])
@@ -116,5 +146,6 @@ def test_fixed_values_have_no_error():
     fixed = np.ones((50, 3))
     assert (sd_error(fixed) == 0).all()
     assert (quantile_error(fixed, 0.5) == 0).all()
-    assert (error_from_replicates([np.ones(3)] * 8) == 0).all()
-    assert error_from_replicates([np.array([1, 2])] * 8).dtype == np.float64
+    assert (function_error(lambda x: x.mean(0), fixed, (7, 7, 6, 6, 6, 6, 6, 6)) == 0).all()
+    told = Errors((25, 25), True).of_function(lambda x: x.sum(0), fixed, np.ones(3, int))
+    assert told.dtype == np.float64

@@ -6,15 +6,23 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 from pyro_posterior.contracts import Site
 from pyro_posterior.errors import MissingPackageError, RequestError
 from pyro_posterior.exports.pandas import site_columns
 from pyro_posterior.labelled import dim_coords
 from pyro_posterior.labels import dim_lengths, obs_dim, site_dims
 from pyro_posterior.posterior import Posterior
+from pyro_posterior.reductions.mcse import SUFFIX, independent_error, mean_error
+from pyro_posterior.reductions.names import named
 
 #: Values of a site beyond which it has one row without numbers, unless it is asked for by name.
 MOST_VALUES = 1000
+
+#: What the errors in the table are.
+TOLD = "from independent parts of the draws (mcse=True)"
+BOUNDS = "of as many independent draws: an upper bound where draws are stratified"
 
 _COLUMNS = {"means": "mean", "stds": "sd", "medians": "median"}
 
@@ -40,9 +48,11 @@ def summary(
     Returns
     -------
     pandas.DataFrame
-        Columns ``mean``, ``sd``, ``eti_5%`` and ``eti_95%`` (the quantiles), Monte Carlo errors
-        as ``mcse_mean`` and so on where the results hold these, and other summaries by their
-        own names.
+        Columns ``mean``, ``sd``, ``eti_5%`` and ``eti_95%`` (the quantiles), other summaries by
+        their own names, and Monte Carlo errors as ``mcse_mean`` and so on. Of a run without
+        ``mcse=True`` these are errors of as many independent draws, an upper bound for stratified
+        ones: of the mean, and of the others where the draws were kept. ``table.attrs["mcse"]``
+        says which they are.
 
     Raises
     ------
@@ -63,6 +73,7 @@ def summary(
     labels = dim_coords(
         dim_lengths(posterior.plan, dims), obs_dim(posterior.plan, dims), posterior.coords
     )
+    told = any(name.endswith(SUFFIX) for name in posterior)
     tables = []
     for site in chosen:
         size = math.prod(site.full_shape(posterior.plan.num_obs))
@@ -70,9 +81,40 @@ def summary(
             tables.append(pandas.DataFrame(index=[_too_large(posterior, site)]))
             continue
         columns = site_columns(posterior, site.name, dims, labels)
+        if not told:
+            columns |= _bounds(posterior, site.name, size)
         index, values = _index(site, columns, dims[site.name], labels, size)
         tables.append(pandas.DataFrame(values, index=index))
-    return pandas.concat(tables) if tables else pandas.DataFrame()
+    table = pandas.concat(tables) if tables else pandas.DataFrame()
+    table.attrs["mcse"] = TOLD if told else BOUNDS
+    return table
+
+
+def _bounds(posterior: Posterior, site: str, size: int) -> dict[str, Any]:
+    """Errors that the summaries of independent draws would have, as columns."""
+    count = posterior.plan.num_samples
+    held = posterior.get("posterior_samples", {})
+    draws = np.asarray(held[site]).reshape(count, -1) if site in held else None
+    found: dict[str, Any] = {}
+    for result, arrays in posterior.items():
+        title = result.removeprefix("post_sample_")
+        try:
+            statistic = named(title)
+        except RequestError:
+            continue
+        value = np.asarray(arrays[site])
+        if value.size != size:
+            continue
+        if draws is not None and draws.dtype.kind in "fiub":
+            with np.errstate(all="ignore"):
+                error = independent_error(statistic, draws, value.reshape(-1))
+        elif statistic.kind == "mean" and site in posterior.stds:
+            error = mean_error(np.asarray(posterior.stds[site]).reshape(-1), count)
+        else:
+            error = None
+        if error is not None:
+            found[title + SUFFIX] = error
+    return found
 
 
 def _index(
@@ -95,8 +137,8 @@ def _index(
 
 
 def _title(name: str) -> str:
-    if name.endswith("_mcse"):
-        return f"mcse_{_title(name.removesuffix('_mcse'))}"
+    if name.endswith(SUFFIX):
+        return f"mcse_{_title(name.removesuffix(SUFFIX))}"
     if name.startswith("q") and name[1:].isdigit() and len(name) > 2:
         return f"eti_{float(f'0.{name[1:]}') * 100:g}%"
     return _COLUMNS.get(name, name)

@@ -1,16 +1,21 @@
 """Monte Carlo errors: how far a summary of the draws may be from that of the posterior.
 
-Two ways. From replicates: the draws are divided into independent parts, and how a summary changes when
-one is left out tells its error, for stratified draws as for independent ones. From
-formulas: of independent draws; for stratified ones an upper bound (Owen, Annals of Statistics 25,
-1997), which may be far above the truth.
+Two ways. From `replicates`, for stratified draws: the draws are divided into independent parts. From the
+formulas below, for independent draws; for stratified ones they are an upper bound (Owen, Annals of
+Statistics 25, 1997), which may be far above the truth.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
+
+from pyro_posterior.reductions.replicates import STEP, function_error, statistic_error, window
+from pyro_posterior.reductions.statistic import Statistic
 
 #: Ending of the name of a result that holds errors of another.
 SUFFIX = "_mcse"
@@ -18,28 +23,84 @@ SUFFIX = "_mcse"
 #: Independent parts that draws are divided into.
 REPLICATES = 8
 
+#: Values that are turned at a time.
+_BLOCK = 1 << 19
 
-def error_from_replicates(without: Sequence[np.ndarray]) -> np.ndarray:
-    """Standard error of a summary by the jackknife over independent parts of the draws.
 
-    Parameters
-    ----------
-    without
-        The summary of all draws but those of one part, for each part. (The spread of summaries of
-        the parts themselves is too small for quantiles: a part is a hypercube of few draws, whose
-        quantiles lie at fixed places of its strata.)
+@dataclass(frozen=True)
+class Errors:
+    """How the errors of a run's summaries are told."""
 
-    Returns
-    -------
-    numpy.ndarray
-        Shaped as the summary, in its type where that is floating, else in float64. With 8 parts
-        its own relative error is about a quarter. NaN where a value is not finite.
-    """
-    values = np.stack([np.asarray(part) for part in without])
-    dtype = values.dtype if np.issubdtype(values.dtype, np.floating) else np.dtype(np.float64)
-    values = values.astype(np.float64)
-    with np.errstate(invalid="ignore", over="ignore"):
-        return (values.std(0, ddof=0) * (len(values) - 1) ** 0.5).astype(dtype)
+    lengths: tuple[int, ...]  # of the independent parts of the draws
+    stratified: bool
+
+    def of_statistics(
+        self, draws: torch.Tensor, statistics: Sequence[Statistic], values: Sequence[np.ndarray]
+    ) -> list[np.ndarray | None]:
+        """Errors of statistics of real draws ``(draw, *shape)``; None where `of_function` must tell."""
+        count, shape = draws.shape[0], tuple(draws.shape[1:])
+        if count > 1 and draws.stride(0) == 0:  # fixed values
+            return [np.zeros(value.shape, _floating(value)) for value in values]
+        flat = draws.reshape(count, -1)
+        found = [
+            np.zeros((*value.shape[: value.ndim - len(shape)], flat.shape[1])) for value in values
+        ]
+        known = [True] * len(statistics)
+        step = max(1, _BLOCK // count)
+        with np.errstate(all="ignore"):
+            for low in range(0, flat.shape[1], step):
+                columns = flat[:, low : low + step].T.cpu()
+                wide = columns.dtype in (torch.float32, torch.float64)
+                rows = columns.to(columns.dtype if wide else torch.float64).contiguous().numpy()
+                for i, (statistic, value) in enumerate(zip(statistics, values, strict=True)):
+                    mine = value.reshape(found[i].shape)[..., low : low + step]
+                    error = self._error(statistic, rows, mine)
+                    known[i] = error is not None
+                    if error is not None:
+                        found[i][..., low : low + step] = np.where(np.isfinite(mine), error, np.nan)
+        return [
+            error.reshape(value.shape).astype(_floating(value)) if there else None
+            for error, value, there in zip(found, values, known, strict=True)
+        ]
+
+    def _error(
+        self, statistic: Statistic, rows: np.ndarray, value: np.ndarray
+    ) -> np.ndarray | None:
+        if self.stratified:
+            return statistic_error(statistic, rows, value, self.lengths)
+        return independent_error(statistic, rows.T, value)
+
+    def of_function(
+        self, function: Callable[[np.ndarray], Any], draws: np.ndarray, value: np.ndarray
+    ) -> np.ndarray:
+        """Error of a function's result ``value`` of draws ``(draw, *shape)``; see `function_error`."""
+        if len(draws) > 1 and draws.strides[0] == 0:
+            return np.zeros(value.shape, _floating(value))
+        with np.errstate(all="ignore"):
+            error = function_error(function, draws, self.lengths)
+            return np.where(np.isfinite(value), error, np.nan).astype(_floating(value))
+
+
+def _floating(value: np.ndarray) -> np.dtype[Any]:
+    return value.dtype if value.dtype.kind == "f" else np.dtype(np.float64)
+
+
+def independent_error(
+    statistic: Statistic, draws: np.ndarray, value: np.ndarray
+) -> np.ndarray | None:
+    """Error of a statistic ``value`` of independent ``draws``; None where there is no formula."""
+    count = len(draws)
+    if statistic.kind in ("mean", "sum"):
+        error = mean_error(draws.std(0, dtype=np.float64), count)
+        return error * count if statistic.kind == "sum" else error
+    if statistic.kind == "std":
+        return sd_error(draws)
+    if statistic.kind == "var":
+        return 2 * draws.std(0, dtype=np.float64) * sd_error(draws)
+    if statistic.counts:
+        return np.hypot(mean_error(np.sqrt(value * (1.0 - value)), count), STEP / count)
+    errors = [quantile_error(draws, q) for q in statistic.probabilities]
+    return np.reshape(errors, value.shape) if errors else None
 
 
 def mean_error(sd: np.ndarray, num_samples: int) -> np.ndarray:
@@ -65,8 +126,7 @@ def sd_error(draws: np.ndarray) -> np.ndarray:
 
 
 def quantile_error(draws: np.ndarray, q: float) -> np.ndarray:
-    """Error of a quantile of independent draws, by their order: half the width of the interval that
-    holds the posterior's quantile with the probability of one standard error either side.
+    """Error of a quantile of independent draws: the error of a share times the slope of their order.
 
     Parameters
     ----------
@@ -75,7 +135,8 @@ def quantile_error(draws: np.ndarray, q: float) -> np.ndarray:
     q
         Between 0 and 1.
     """
-    spread = (q * (1 - q) / len(draws)) ** 0.5
-    ends = np.clip([q - spread, q + spread], 0.0, 1.0)
+    count = len(draws)
+    ends = np.clip([q - window(q, count), q + window(q, count)], 0.0, 1.0)
     low, high = np.quantile(np.asarray(draws, np.float64), ends, axis=0)
-    return (high - low) / 2
+    share = np.hypot((q * (1 - q) / count) ** 0.5, STEP / count)
+    return np.asarray(share * (high - low) / (ends[1] - ends[0]))

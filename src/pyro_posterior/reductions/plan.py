@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from pyro_posterior.contracts import Summaries
+from pyro_posterior.contracts import RunPlan, Summaries
 from pyro_posterior.errors import RequestError
 from pyro_posterior.reductions.columns import summarise_columns
 from pyro_posterior.reductions.custom import as_read_only_array, call_summary
 from pyro_posterior.reductions.device import suits_device, summarise_on_device
-from pyro_posterior.reductions.mcse import SUFFIX, error_from_replicates
+from pyro_posterior.reductions.mcse import SUFFIX, Errors
 from pyro_posterior.reductions.names import KNOWN, named
 from pyro_posterior.reductions.quantile import Quantile
 from pyro_posterior.reductions.statistic import Statistic, recognise
@@ -46,17 +46,13 @@ class SummaryPlan:
     names: tuple[str, ...]  # documented names of the results
     functions: tuple[Any, ...]  # the caller's, or a `Statistic`, in the same order
     statistics: tuple[Statistic | None, ...]  # the fast path of each, None: it must be called
-    replicates: tuple[int, ...] = ()  # lengths of independent parts of the draws, to give errors
+    errors: Errors | None = None  # how Monte Carlo errors are told; None: they are not
 
     @property
     def result_names(self) -> tuple[str, ...]:
         """Names of all results, errors among them."""
-        errors = tuple(name + SUFFIX for name in self.names) if self.replicates else ()
+        errors = tuple(name + SUFFIX for name in self.names) if self.errors else ()
         return self.names + errors
-
-    def with_errors(self, replicates: tuple[int, ...]) -> SummaryPlan:
-        """The same with Monte Carlo errors, from independent parts of the draws of these lengths."""
-        return replace(self, replicates=replicates)
 
     def compute(self, draws: torch.Tensor, *, workers: int = 1) -> Summarised:
         """Every summary of the draws of one site, and its Monte Carlo error where asked for.
@@ -64,18 +60,35 @@ class SummaryPlan:
         Parameters, errors and memory are those of `summaries`.
         """
         found = self.summaries(draws, workers=workers)
-        if not self.replicates:
+        if self.errors is None:
             return found
-        ends = list(itertools.accumulate(self.replicates, initial=0))
-        without = [
-            self.summaries(_without(draws, low, high), workers=workers).values
-            for low, high in itertools.pairwise(ends)
-        ]
-        errors = {
-            name + SUFFIX: error_from_replicates([part[name] for part in without])
-            for name in self.names
-        }
-        return Summarised(found.values | errors, found.nonfinite)
+        draws = draws.detach().resolve_neg()
+        fast = (None,) * len(self.names) if draws.is_complex() else self.statistics
+        told = self._errors(self.errors, draws, found.values, fast, workers)
+        return Summarised(found.values | told, found.nonfinite)
+
+    def _errors(
+        self,
+        errors: Errors,
+        draws: torch.Tensor,
+        values: dict[str, np.ndarray],
+        statistics: Sequence[Statistic | None],
+        workers: int,
+    ) -> dict[str, np.ndarray]:
+        named = [(name, s) for name, s in zip(self.names, statistics, strict=True) if s is not None]
+        told = errors.of_statistics(
+            draws, [s for _, s in named], [values[name] for name, _ in named]
+        )
+        found = {name: error for (name, _), error in zip(named, told, strict=True)}
+        for name, fun, statistic in zip(self.names, self.functions, statistics, strict=True):
+            if statistic is None:
+                call = functools.partial(call_summary, name, fun)
+                found[name] = errors.of_function(call, as_read_only_array(draws), values[name])
+            elif found[name] is None:
+                call = functools.partial(_one_statistic, statistic, workers)
+                array = as_read_only_array(draws).copy()  # which torch may see
+                found[name] = errors.of_function(call, array, values[name])
+        return {name + SUFFIX: np.asarray(found[name]) for name in self.names}
 
     def summaries(self, draws: torch.Tensor, *, workers: int = 1) -> Summarised:
         """Every summary of the draws of one site.
@@ -128,11 +141,10 @@ class SummaryPlan:
         return Summarised(values, nonfinite)
 
 
-def _without(draws: torch.Tensor, low: int, high: int) -> torch.Tensor:
-    """All draws but those from ``low`` to ``high``."""
-    if draws.shape[0] > 1 and draws.stride(0) == 0:  # fixed values
-        return draws[: draws.shape[0] - (high - low)]
-    return torch.cat([draws[:low], draws[high:]])
+def _one_statistic(statistic: Statistic, workers: int, draws: np.ndarray) -> np.ndarray:
+    """A statistic of draws ``(draw, *shape)``."""
+    (found,), _ = _summarise(torch.from_numpy(draws), (statistic,), workers)
+    return found.reshape(found.shape[:-1] + draws.shape[1:])
 
 
 def plan_summaries(summary_fun: Summaries | None) -> SummaryPlan:
@@ -173,16 +185,23 @@ def plan_summaries(summary_fun: Summaries | None) -> SummaryPlan:
     return SummaryPlan(tuple(names), tuple(functions), statistics)
 
 
-def summaries_named(results: Sequence[str]) -> SummaryPlan:
-    """The plan of these results, as far as they go by names; functions of the caller's do not."""
+def summaries_of(plan: RunPlan) -> SummaryPlan:
+    """What a run summarised, as far as it goes by names; functions of the caller's do not."""
     known = []
-    for result in results:
+    for result in plan.summaries:
         try:
             named(result.removeprefix(PREFIX))
         except RequestError:
             continue
         known.append(result)
-    return plan_summaries(known or None)
+    return with_errors_of(plan, plan_summaries(known or None))
+
+
+def with_errors_of(plan: RunPlan, summaries: SummaryPlan) -> SummaryPlan:
+    """Summaries with their Monte Carlo errors where a run tells them."""
+    if plan.replicates == 1:
+        return summaries
+    return replace(summaries, errors=Errors(plan.replicate_lengths, plan.draws == "stratified"))
 
 
 def _entries(summary_fun: Any) -> Iterator[tuple[Any, Any]]:

@@ -88,6 +88,20 @@ class Statistic:
             return np.add.reduce(np.empty(0, draws)).dtype
         return np.dtype(np.float64)
 
+    @property
+    def probabilities(self) -> tuple[float, ...]:
+        """Of the quantiles that it is; none where it is something else."""
+        if self.kind == "median":
+            return (0.5,)
+        if self.kind == "quantile":
+            assert self.q is not None
+            return (self.q,)
+        if self.kind == "eti":
+            assert self.q is not None
+            tail = (1.0 - self.q) / 2
+            return (tail, 1.0 - tail)
+        return ()
+
     def ranks(self, count: int) -> tuple[int, ...]:
         """Ranks it is read off, from 0, among ``count`` draws; none where it needs no order."""
         if self.kind == "median":
@@ -96,14 +110,7 @@ class Statistic:
 
     def positions(self, count: int) -> tuple[tuple[int, int, float], ...]:
         """Index below, index above and weight of its quantiles among ``count`` ordered draws."""
-        if self.kind == "quantile":
-            assert self.q is not None
-            return (_position(self.q, count),)
-        if self.kind == "eti":
-            assert self.q is not None
-            tail = (1.0 - self.q) / 2
-            return (_position(tail, count), _position(1.0 - tail, count))
-        return ()
+        return tuple(_position(q, count) for q in self.probabilities)
 
 
 def _position(q: float, count: int) -> tuple[int, int, float]:
