@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import pyro
 import pyro.distributions as dist
 import torch
+from pyro.infer import SVI, Trace_ELBO
 from pyro.infer.autoguide import AutoNormal
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -50,6 +52,47 @@ def lacks_z(y: torch.Tensor) -> None:
 def complex_site(y: torch.Tensor) -> None:
     pyro.deterministic("wave", torch.ones(2, dtype=torch.complex64))
     guide(y)
+
+
+def _negative(y: torch.Tensor) -> None:
+    pyro.sample("mu", dist.Normal(0.0, -1.0))
+    with pyro.plate("obs", 8, subsample_size=len(y)):
+        pyro.sample("z", dist.Normal(y, 1.0))
+
+
+def _raises(y: torch.Tensor) -> None:
+    pyro.sample("mu", dist.Normal({}["gene"], 1.0))
+
+
+def _twice(y: torch.Tensor) -> None:
+    pyro.sample("mu", dist.Normal(0.0, 1.0))
+    pyro.sample("mu", dist.Normal(0.0, 1.0))
+
+
+def _no_plate(y: torch.Tensor) -> None:
+    mu = pyro.sample("mu", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+    with pyro.plate("obs", 8):
+        pyro.sample("y", dist.Normal(mu, 1.0), obs=y)
+
+
+def _ready() -> AutoNormal:
+    guide = AutoNormal(model)
+    guide(Y)
+    return guide
+
+
+def _svi() -> SVI:
+    return SVI(model, guide, pyro.optim.Adam({"lr": 0.01}), Trace_ELBO())
+
+
+def _package() -> Any:
+    import pyro_posterior
+
+    return pyro_posterior
+
+
+def _set(name: str, value: Any) -> None:
+    setattr(_package().settings, name, value)
 
 
 class Incomplete(PyroSampleMixin):
@@ -161,6 +204,56 @@ MISTAKES: list[Mistake] = [
             lambda folder: Posterior.open(folder), "store|zarr"),
     Mistake("another run into the same store", 'store="s.zarr", seed=1', lambda folder: [
         draw(store=folder / "s.zarr", seed=seed) for seed in (0, 1)], "overwrite=True"),
+    _call("an argument of another package", "n_samples=100", "did you mean num_samples", n_samples=4),
+    Mistake("data of two tensors, one by one", "sample_posterior(model, guide, x, y)",
+            lambda _: sample_posterior(model, guide, Y, Y), "as a tuple"),
+    Mistake("no guide", "sample_posterior(model, data=y)",
+            lambda _: sample_posterior(model, data=Y), "lacks guide"),
+    _call("the class of a guide", "guide=AutoNormal", "make one of it", guide=AutoNormal),
+    _call("what fitted the guide", "guide=svi", "svi.guide", guide=_svi()),
+    _call("a guide for all rows, and minibatches", "AutoNormal(model), batch_size=3", "create_plates=",
+          guide=AutoNormal(model), batch_size=3),
+    _call("a guide for other data", "data=y[:5]", "create_plates=", guide=_ready(), data=Y[:5]),
+    _call("a model that raises", "data['gene']", "raised by the model", model=_raises),
+    _call("two sites of one name", 'pyro.sample("mu", ...) twice', "name of its own", model=_twice),
+    _call("a batch dimension without a plate", "Normal(zeros(3), 1) in a plate of 8", "to_event",
+          model=_no_plate, guide=AutoNormal(_no_plate)),
+    _call("data by another name", 'data={"x": y}', "to_args=", data={"x": Y}),
+    _call("the name of a file for data", 'data="cells.h5ad"', "data is a str", data="cells.h5ad"),
+    Mistake("AnnData for data", "data=adata", lambda _: draw(data=_adata(8)), "to_args="),
+    _call("a list of numbers", "data=[1.0, 2.0]", "torch.tensor", data=[1.0, 2.0]),
+    _call("to_args by name", 'to_args="f"', "must be a function", data=[Y], to_args="f"),
+    _call("to_args that gives one thing", "to_args=lambda batch: batch", "args, kwargs",
+          data=[Y], to_args=lambda batch: batch),
+    _call("a summary's name that is none", 'summary_fun=["meen"]', "There are 'mean'",
+          summary_fun=["meen"]),
+    _call("a function by itself", "summary_fun=np.mean", "list of names", summary_fun=np.mean),
+    _call("a site both wanted and not", 'return_sites=["z"], exclude_sites=["z"]', "keep one",
+          return_sites=["z"], exclude_sites=["z"]),
+    _call("an observed site", 'return_sites=["y"]', "return_observed=True", return_sites=["y"]),
+    _call("a device misspelt", 'device="gpu0"', "cuda:0", device="gpu0"),
+    _call("the address of a Dask scheduler", 'client="tcp://..."', "Client\\(address\\)",
+          client="tcp://localhost:1"),
+    _call("errors of four draws", "mcse=True", "at least 16", mcse=True),
+    _call("a derived quantity of a site that is not there", 'derived={"d": lambda s: s["q"]}',
+          "there are mu", derived={"d": lambda s: s["q"]}),
+    _call("groups of another length", 'grouped={"g": ("z", "aabb", "mean")}', "one for each",
+          grouped={"g": ("z", list("aabb"), "mean")}),
+    _call("setting what is not there", 'do={"q": 1.0}', "Its sites are", do={"q": 1.0}),
+    Mistake("LOO without log densities", "posterior.loo()", lambda _: draw().loo(),
+            "log_likelihood=True"),
+    Mistake("a summary by a wrong attribute", "posterior.mean", lambda _: draw().mean,
+            "did you mean 'means'"),
+    Mistake("a site for a result", 'posterior["z"]', lambda _: draw()["z"], "one step deeper"),
+    Mistake("a store named as a file", 'posterior.save("run.nc")',
+            lambda folder: draw().save(folder / "run.nc"), "to_netcdf"),
+    Mistake("names of factors that are too few", 'to_anndata(adata, factor_names=["a"])',
+            lambda _: draw().to_anndata(_adata(8), factor_names=["a"]), "no site is a table"),
+    Mistake("a setting misspelt", "settings.sed = 1", lambda _: _set("sed", 1), "the settings are"),
+    Mistake("a setting that does not fit", 'settings.seed = "a"', lambda _: _set("seed", "a"),
+            "whole number"),
+    Mistake("a name of this package misspelt", "pyro_posterior.sample_postrior",
+            lambda _: _package().sample_postrior, "did you mean 'sample_posterior'"),
     Mistake("a mixin without a module", "MyModel().sample_posterior()",
             lambda _: Incomplete().sample_posterior(), "module"),
     Mistake("a model that is not trained by use_in", "use_in(dict)", lambda _: _use_in_dict(),
@@ -171,7 +264,7 @@ MISTAKES: list[Mistake] = [
            "run", "{folder}/fit.py:fitted", "--report", "{folder}/r.html"),
     _shell("pyro-posterior run json:loadz", "has no function 'loadz'", "a function misspelt",
            "run", "json:loadz", "--report", "{folder}/r.html"),
-    _shell("pyro-posterior run json:loads", "-v shows", "a function that needs an argument",
+    _shell("pyro-posterior run json:loads", "without arguments", "a function that needs an argument",
            "run", "json:loads", "--report", "{folder}/r.html"),
     _shell("pyro-posterior run fit.py:fitted", "give --store", "no place for the result",
            "run", "json:loads"),
@@ -209,9 +302,13 @@ def message(mistake: Mistake, folder: Path) -> str:
     try:
         mistake.do(folder)
     except PosteriorError as error:
-        return str(error).replace(str(folder), "folder")
+        return re.sub(r" at 0x\w+", "", str(error).replace(str(folder), "folder"))
+    except AttributeError as error:  # Python's own, with a hint
+        assert " has no attribute " in str(error)
+        assert "did you mean" in str(error)
+        return str(error)
     except Exception as error:
         if notes := getattr(error, "__notes__", ()):  # the user's own error, with a note of ours
-            return "; ".join([f"{type(error).__name__}: {error}", *notes])
+            return "; ".join([f"{type(error).__name__}: {str(error).splitlines()[0]}", *notes])
         raise AssertionError(f"{mistake.what}: a raw {type(error).__name__}: {error}") from error
     raise AssertionError(f"{mistake.what}: nothing was said")

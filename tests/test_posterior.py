@@ -88,7 +88,7 @@ def test_short_ways_are_the_same_arrays():
         (lambda p: p.draws["mu"], "the draws were not kept: draw with return_samples=True"),
         (lambda p: p["posterior_samples"], "return_samples=True"),
         (lambda p: p["means"], "it is posterior.means, or posterior..post_sample_means"),
-        (lambda p: p["post_sample_median"], "summary_fun={'median': "),
+        (lambda p: p["post_sample_median"], r"summary_fun=\['median', \.\.\.\]"),
         (lambda p: p["mu"], "posterior.means"),
         (lambda p: p.site("nu"), "the posterior has no site 'nu'"),
     ],
@@ -134,3 +134,12 @@ def test_public_names_are_there_and_listed():
         assert name in dir(pyro_posterior)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         pyro_posterior.nonsense
+
+
+def test_an_attribute_it_does_not_have_says_what_was_meant():
+    posterior = _posterior()
+    with pytest.raises(AttributeError, match=r"did you mean 'means'.*summary_fun=\['mean', \.\.\.\]"):
+        posterior.mean
+    with pytest.raises(AttributeError, match=r"summary_fun=\['q10', \.\.\.\]"):
+        posterior.q10
+    assert not hasattr(posterior, "nothing_like_it")

@@ -12,6 +12,7 @@ from pyro_posterior.version import __version__
 if TYPE_CHECKING:
     from pyro_posterior.contracts import RunPlan, Site
     from pyro_posterior.errors import (
+        ArgumentError,
         CannotSliceError,
         MissingPackageError,
         OutputError,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 #: Names that are imported when they are first asked for, and the file each lives in.
 _LAZY = {
+    "ArgumentError": "errors",
     "CannotSliceError": "errors",
     "MissingPackageError": "errors",
     "OutputError": "errors",
@@ -53,6 +55,7 @@ _LAZY = {
 }
 
 __all__ = [
+    "ArgumentError",
     "CannotSliceError",
     "MissingPackageError",
     "OutputError",
@@ -82,7 +85,11 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from difflib import get_close_matches
+
+        close = get_close_matches(name, __all__, 1)
+        meant = f" (did you mean {close[0]!r}?)" if close else ""
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{meant}")
     value = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
     globals()[name] = value
     return value

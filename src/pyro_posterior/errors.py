@@ -17,6 +17,10 @@ class UnknownNameError(RequestError, KeyError):
     __str__ = Exception.__str__  # a KeyError would show the message's quotes and line ends escaped
 
 
+class ArgumentError(RequestError, TypeError):
+    """An argument of a call is unknown, lacking or given twice; also a ``TypeError``."""
+
+
 class CannotSliceError(PosteriorError, RuntimeError):
     """The sliced program cannot reproduce this model; ``engine="auto"`` uses the loop instead."""
 

@@ -20,6 +20,7 @@ from pyro_posterior.exchanged import check_parts
 from pyro_posterior.keyed.keys import Where
 from pyro_posterior.keyed.modes import KeyedDraws, KeyNamer
 from pyro_posterior.plates import PermutedRows, is_plate
+from pyro_posterior.raised import naming
 
 #: Key in a node's ``infer`` for the kind of a site that an extension made.
 KIND = "_pyro_posterior_kind"
@@ -83,12 +84,12 @@ class JointSampler:
 
     def run(self, minibatch: Minibatch) -> tuple[poutine.Trace, poutine.Trace]:
         """Guide trace and replayed model trace, with whatever modes are active outside."""
-        with PermutedRows():
+        with PermutedRows(), naming("guide", minibatch):
             guide_trace = poutine.trace(self.guide).get_trace(*minibatch.args, **minibatch.kwargs)
         for name in self.from_model & set(guide_trace.nodes):
             guide_trace.remove_node(name)
         replayed = poutine.replay(self.model, trace=guide_trace)
-        with PermutedRows():
+        with PermutedRows(), naming("model", minibatch):
             model_trace = poutine.trace(replayed).get_trace(*minibatch.args, **minibatch.kwargs)
         check_parts(guide_trace, model_trace)
         for extend in self.extensions:

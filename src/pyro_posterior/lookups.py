@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from pyro_posterior.errors import UnknownNameError
+from pyro_posterior.reductions.names import is_named
 
 _PREFIX = "post_sample_"
 _DRAWS = "posterior_samples"
@@ -59,11 +60,25 @@ def no_result(name: object, known: Iterable[str]) -> UnknownNameError:
             f"{{{short!r}: {_DEFAULTS[short]}, ...}} too"
         )
     elif str(name).startswith(_PREFIX):
-        hint = f"draw with summary_fun={{{short!r}: a function of (draws, axis=0), ...}}"
+        hint = f"draw with {_asking_for(short)}"
     else:
         hint = "sites are one step deeper, as in posterior.means['w']"
     meant = _meant(name, there) if short not in _DEFAULTS and name != _DRAWS else ""
     return UnknownNameError(f"the posterior has no {name!r}{meant}: {hint}. It has {there}")
+
+
+def no_attribute(name: str, known: Iterable[str], attributes: Iterable[str]) -> AttributeError:
+    """The error for an attribute that a posterior does not have: a method, or a summary's name."""
+    hint = _meant(name, [each for each in attributes if not each.startswith("_")])
+    if is_named(name):
+        hint += f": a summary of that name is there after {_asking_for(name)}"
+    return AttributeError(f"the posterior has no attribute {name!r}{hint}. It has {list(known)}")
+
+
+def _asking_for(summary: str) -> str:
+    if is_named(summary):
+        return f"summary_fun=[{summary!r}, ...]"
+    return f"summary_fun={{{summary!r}: a function of (draws, axis=0), ...}}"
 
 
 def _meant(name: object, known: Iterable[str]) -> str:

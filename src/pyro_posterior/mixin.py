@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any, overload
 
 from pyro_posterior.contracts import Summaries
+from pyro_posterior.errors import ArgumentError
 from pyro_posterior.hosts import (
     default_seed,
     from_use_gpu,
@@ -20,6 +21,7 @@ from pyro_posterior.hosts import (
     with_labels,
 )
 from pyro_posterior.kept import kept_parameters
+from pyro_posterior.keywords import check_known, one_exclusion
 from pyro_posterior.posterior import Posterior
 from pyro_posterior.request import HostRequest, Request
 from pyro_posterior.sampling import run
@@ -140,11 +142,18 @@ class PyroSampleMixin:
         """
         if args and isinstance(args[0], numbers.Integral) and not isinstance(args[0], bool):
             if len(args) > len(_EARLIER):
-                raise TypeError(f"sample_posterior takes at most {len(_EARLIER)} such arguments")
+                raise ArgumentError(
+                    f"called with a number first, sample_posterior takes {', '.join(_EARLIER)} by "
+                    f"position, found {len(args)} arguments"
+                )
             named = dict(zip(_EARLIER, args, strict=False))
             if twice := sorted(set(named) & set(kwargs)):
-                raise TypeError(f"sample_posterior got {twice[0]!r} twice")
+                raise ArgumentError(f"sample_posterior got {twice[0]!r} twice")
             return _sample(self, **named, **kwargs)
+        try:
+            _public.bind(self, *args, **kwargs)
+        except TypeError as error:
+            raise ArgumentError(f"sample_posterior got {error}; it takes {_public}") from None
         return _sample(self, *args, **kwargs)
 
 
@@ -166,15 +175,11 @@ def _sample(
 ) -> Posterior:
     del summary_frequency
     model = sample_kwargs.pop("model", None)
-    if "exclude_vars" in sample_kwargs:
-        if "exclude_sites" in sample_kwargs:
-            raise TypeError("exclude_vars and exclude_sites are the same argument: give one")
-        sample_kwargs["exclude_sites"] = sample_kwargs.pop("exclude_vars")
+    sample_kwargs = one_exclusion(sample_kwargs)
     sample_kwargs.setdefault("seed", default_seed())
     if "use_gpu" in sample_kwargs:
         accelerator, device = from_use_gpu(sample_kwargs.pop("use_gpu"), accelerator, device)
-    if unknown := sorted(set(sample_kwargs) - _MORE):
-        raise TypeError(f"sample_posterior got an unexpected argument {unknown[0]!r}")
+    check_known(sample_kwargs, _MORE | set(_public.parameters) - {"self", "sample_kwargs"})
     module = module_of(self)
     if "grouped" in sample_kwargs:
         given = sample_kwargs["grouped"]

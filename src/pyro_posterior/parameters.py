@@ -16,6 +16,7 @@ from pyro.params.param_store import param_with_module_name
 from pyro_posterior.contracts import Minibatch
 from pyro_posterior.errors import RequestError
 from pyro_posterior.ownership import differ, others, was_optimised
+from pyro_posterior.raised import naming
 from pyro_posterior.warn import warn
 
 logger = logging.getLogger(__name__)
@@ -139,7 +140,7 @@ def set_up_guide(guide: Any, first: Minibatch, seed: int) -> None:
         return
     before = dict(pyro.get_param_store()._params)
     torch.manual_seed(seed % 2**63)
-    with torch.no_grad():
+    with torch.no_grad(), naming("guide", first):
         guide(*first.args, **first.kwargs)
     names = [name for name, _, _ in _named_parameters([guide])]
     if not names or not set(names) <= before.keys():

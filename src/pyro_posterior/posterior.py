@@ -12,7 +12,7 @@ import numpy as np
 from pyro_posterior.contracts import Partials, RunPlan, Site
 from pyro_posterior.errors import RequestError
 from pyro_posterior.forms import Forms
-from pyro_posterior.lookups import SiteArrays, no_result, no_site
+from pyro_posterior.lookups import SiteArrays, no_attribute, no_result, no_site
 from pyro_posterior.questions import Questions
 
 if TYPE_CHECKING:
@@ -175,7 +175,9 @@ class Posterior(Forms, Questions, dict[str, dict[str, np.ndarray]]):
     def __getattr__(self, name: str) -> Mapping[str, np.ndarray]:
         if not name.startswith("_") and (key := f"{_PREFIX}{name}") in self:
             return self[key]
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        if name.startswith("_"):  # asked by copy, pickle and others
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        raise no_attribute(name, self, dir(self))
 
     def __dir__(self) -> Iterable[str]:
         return [*super().__dir__(), *(name.removeprefix(_PREFIX) for name in self)]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, ParamSpec, TypeVar
 
 import torch
+from pyro.infer import SVI
 
 from pyro_posterior.batches import check_batch_size
 from pyro_posterior.contracts import Draws, Engine, Summaries
@@ -74,8 +75,11 @@ class Request:
 
     def __post_init__(self) -> None:
         for name in ("model", "guide"):
-            if not callable(getattr(self, name)):
-                raise RequestError(f"{name} must be callable, found {getattr(self, name)!r}")
+            _check_function(name, getattr(self, name))
+        if self.to_args is not None and not callable(self.to_args):
+            raise RequestError(
+                f"to_args must be a function from a batch to (args, kwargs), found {self.to_args!r}"
+            )
         _check_whole("num_samples", self.num_samples, least=1)
         if self.seed is not None:
             _check_whole("seed", self.seed)
@@ -175,6 +179,20 @@ def takes_arguments_of(
         return function
 
     return with_its_signature
+
+
+def _check_function(name: str, value: Any) -> None:
+    if inspect.isclass(value):
+        raise RequestError(
+            f"{name} is the class {value.__name__}: make one of it, such as AutoNormal(model) for a "
+            "guide, and fit that"
+        )
+    if isinstance(value, SVI):
+        raise RequestError(
+            f"{name} is an SVI: pass what was fitted, sample_posterior(svi.model, svi.guide, data)"
+        )
+    if not callable(value):
+        raise RequestError(f"{name} must be callable, found {value!r}")
 
 
 def _check_whole(name: str, value: Any, least: int | None = None) -> None:

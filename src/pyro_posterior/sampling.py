@@ -10,6 +10,7 @@ from pyro_posterior.executors import here, processes, workers
 from pyro_posterior.executors.shards import resolve_shard, share
 from pyro_posterior.extending.totals import described, with_totals
 from pyro_posterior.job import Job, prepare
+from pyro_posterior.keywords import asked_of
 from pyro_posterior.posterior import Posterior
 from pyro_posterior.progress import preparing
 from pyro_posterior.request import Request, takes_arguments_of
@@ -35,8 +36,8 @@ def sample_posterior(*args: Any, **kwargs: Any) -> Posterior:
     num_samples
         Number of joint draws.
     return_sites, exclude_sites
-        Names of the sites to return, or to leave out. By default all latent and deterministic
-        ones are returned.
+        Names of the sites to return, or to leave out (``exclude_vars`` is a second name). By
+        default all latent and deterministic ones are returned.
     obs_plate
         Name of the plate whose rows are the observations; by default the one that subsamples.
     to_args
@@ -130,7 +131,7 @@ def sample_posterior(*args: Any, **kwargs: Any) -> Posterior:
     StoreError
         The store holds another run, or cannot be written; what was complete is kept.
     """
-    return run(Request(*args, **kwargs))
+    return run(asked_of(Request, args, kwargs))
 
 
 def run(request: Request) -> Posterior:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,7 @@ def load_target(
     for name, value in (("--adata", adata), ("--model-class", model_class)):
         if value is not None:
             raise RequestError(f"{name} goes with the directory of a saved model; {text!r} is none")
-    returned = find_function(text)()
+    returned = _without_arguments(text, find_function(text))()
     if isinstance(returned, Mapping):
         arguments = dict(returned)
     elif isinstance(returned, tuple) and len(returned) == 3:
@@ -114,6 +114,19 @@ def load_target(
     if lacking := [name for name in ("model", "guide", "data") if name not in arguments]:
         raise RequestError(f"{text} returned a dict without {lacking[0]!r}")
     return FunctionTarget(arguments)
+
+
+def _without_arguments(text: str, function: Callable[..., Any]) -> Callable[[], Any]:
+    try:
+        inspect.signature(function).bind()
+    except TypeError as error:
+        raise RequestError(
+            f"{text} is called without arguments, but has {inspect.signature(function)} ({error}): "
+            "name a function without arguments that returns (model, guide, data)"
+        ) from None
+    except ValueError:  # Python cannot tell
+        pass
+    return function
 
 
 def _read(model: Any, guide: Any, batches: Batches, obs_plate: str | None) -> Reading:

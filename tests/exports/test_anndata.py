@@ -151,3 +151,11 @@ def test_names_with_slashes_can_be_written_and_read(tmp_path):
     np.testing.assert_array_equal(again.obsm["means_enc.z"][:, 0], posterior.means["enc/z"])
     for name, site in (("enc%2Fscale", "enc/scale"), ("enc.scale", "enc.scale")):
         assert again.uns["pyro_posterior"][f"means_{name}"] == posterior.means[site]
+
+
+def test_what_is_no_anndata_and_names_that_fit_no_table_are_refused(case):
+    posterior, adata = case[0], anndata.AnnData(np.zeros((CELLS, GENES), np.float32))
+    with pytest.raises(RequestError, match="into an AnnData, found None"):
+        to_anndata(posterior, None)
+    with pytest.raises(RequestError, match="3 names, and no site is a table"):
+        to_anndata(posterior, adata, factor_names=["a", "b", "c"])

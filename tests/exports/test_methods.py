@@ -129,3 +129,9 @@ def test_sketches_hold_the_values():
 def test_a_picture_needs_to_know_of_what():
     with pytest.raises(RequestError, match="plot needs one site, found None"):
         small().plot()
+
+
+def test_a_folder_is_not_named_like_a_file(tmp_path):
+    with pytest.raises(RequestError, match="to_netcdf"):
+        small().save(tmp_path / "run.nc")
+    assert not list(tmp_path.iterdir())

@@ -43,6 +43,11 @@ _SET = (
     "dims",
     "client",
     "shard",
+    "mcse",
+    "threads",
+    "predictive",
+    "expected",
+    "log_likelihood",
 )
 _VALUE = r"""(?P<value>True|False|None|\[[^\]]*\]|\{[^}]*\}|'[^']*'|"[^"]*"|[\w.+-]*\w)?"""
 _ARGUMENT = re.compile(

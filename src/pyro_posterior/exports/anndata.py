@@ -70,6 +70,8 @@ def to_anndata(
             f"{type(posterior).__name__}: sample with pyro_posterior, or pass model.samples of a "
             "model that did"
         )
+    if not hasattr(adata, "obsm"):
+        raise RequestError(f"to_anndata puts results into an AnnData, found {adata!r:.80}")
     rows = _rows(posterior, adata)
     named = posterior.coords.get("var")
     genes = _order("var", named, adata.var_names) if _has_genes(posterior, adata) else slice(None)
@@ -79,7 +81,7 @@ def to_anndata(
         "engine": posterior.plan.engine,
     }
     chosen = _chosen(posterior, sites)
-    _check_names(chosen, factor_names)
+    _check_names(posterior, chosen, factor_names)
     for key, arrays in posterior.items():
         if key == "posterior_samples":
             continue
@@ -186,9 +188,18 @@ def _names_of(
     return names if len(set(names)) == len(names) else None
 
 
-def _check_names(sites: list[Site], factor_names: FactorNames | None) -> None:
+def _check_names(
+    posterior: Posterior, sites: list[Site], factor_names: FactorNames | None
+) -> None:
     if isinstance(factor_names, str):
         raise RequestError(f"factor_names must be a list of names, found {factor_names!r}")
+    if factor_names is not None and not isinstance(factor_names, Mapping):
+        shapes = {site.name: site.full_shape(posterior.plan.num_obs) for site in sites}
+        if not any(len(shape) == 2 and len(factor_names) in shape for shape in shapes.values()):
+            raise RequestError(
+                f"factor_names has {len(factor_names)} names, and no site is a table with as many "
+                f"columns: {shapes}"
+            )
     if isinstance(factor_names, Mapping):
         known = {site.name for site in sites}
         if unknown := sorted(set(factor_names) - known):

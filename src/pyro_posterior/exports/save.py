@@ -19,6 +19,15 @@ from pyro_posterior.stores.files import as_folder
 from pyro_posterior.written import pack
 
 _DRAWS = "posterior_samples"
+
+#: Suffixes of files, and what writes such a file.
+_FILES = {
+    ".nc": "to_arviz().to_netcdf(path)",
+    ".csv": "to_pandas(site).to_csv(path)",
+    ".h5ad": "to_anndata(adata).write_h5ad(path)",
+    ".npz": "np.savez(path, **posterior.means)",
+    ".html": "report(path)",
+}
 _DENSITIES = ("log_likelihood", "log_p", "log_q", "khat")
 
 
@@ -52,6 +61,11 @@ def save(posterior: Posterior, path: str | PathLike[str], *, overwrite: bool = F
         zarr is not installed.
     """
     folder = as_folder(Path(path))
+    if folder.suffix in _FILES and not folder.is_dir():
+        raise RequestError(
+            f"save writes a folder, which {folder.name!r} looks no name of: end it in .zarr or in "
+            f"nothing; {folder.suffix} files come from {_FILES[folder.suffix]}"
+        )
     _check_not_own(posterior, folder)
     if not overwrite and folder.is_dir() and any(folder.iterdir()):
         raise StoreError(

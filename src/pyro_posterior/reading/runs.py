@@ -16,6 +16,7 @@ from pyro_posterior.joint import JointSampler
 from pyro_posterior.plates import is_plate
 from pyro_posterior.reading.flow import Flow, flow_of
 from pyro_posterior.reading.kinds import kind_of
+from pyro_posterior.reading.valid import warn_of_invalid
 from pyro_posterior.sliced.failures import worded
 from pyro_posterior.sliced.record import record_first
 from pyro_posterior.sliced.tape import Record
@@ -123,9 +124,17 @@ class _PlateNotes(Messenger):
 
 
 def look(
-    sampler: JointSampler, minibatch: Minibatch, draw: int = 0, *, recorded: bool = True
+    sampler: JointSampler,
+    minibatch: Minibatch,
+    draw: int = 0,
+    *,
+    recorded: bool = True,
+    checked: bool = False,
 ) -> Run:
-    """Run guide and model once; recorded where that is possible, whatever engine will draw."""
+    """Run guide and model once; recorded where that is possible, whatever engine will draw.
+
+    ``checked`` says so where a site is drawn from a distribution that is none.
+    """
     record, (watched, notes) = None, _watched(sampler)
     if recorded:
         try:
@@ -136,6 +145,8 @@ def look(
         watched, notes = _watched(sampler)
         with worded("running"):
             traces = watched.traces(minibatch, draw)
+    if checked:
+        warn_of_invalid(*traces)
     flow = None if record is None else flow_of(record)
     return Run(
         minibatch.index,

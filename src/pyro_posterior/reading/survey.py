@@ -69,7 +69,7 @@ def survey(
         alike = known.setdefault(signature(minibatch), [])
         number = next((number for number, guards in alike if guards.hold(minibatch)), None)
         if number is None:
-            run = look(sampler, minibatch)
+            run = look(sampler, minibatch, checked=not runs)
             number = len(runs)
             runs.append(run)
             alike.append((number, guards_of(run.record, run.flow)))

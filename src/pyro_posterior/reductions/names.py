@@ -61,3 +61,12 @@ def named(name: str) -> Statistic:
         f"summary_fun names {name!r}, which is no summary. There are {KNOWN}; a function of your "
         "own goes in as {'its name': function}"
     )
+
+
+def is_named(name: str) -> bool:
+    """Whether there is a summary of this name."""
+    try:
+        named(name)
+    except RequestError:
+        return False
+    return True
