@@ -138,7 +138,9 @@ def test_public_names_are_there_and_listed():
 
 def test_an_attribute_it_does_not_have_says_what_was_meant():
     posterior = _posterior()
-    with pytest.raises(AttributeError, match=r"did you mean 'means'.*summary_fun=\['mean', \.\.\.\]"):
+    with pytest.raises(
+        AttributeError, match=r"did you mean 'means'.*summary_fun=\['mean', \.\.\.\]"
+    ):
         posterior.mean
     with pytest.raises(AttributeError, match=r"summary_fun=\['q10', \.\.\.\]"):
         posterior.q10

@@ -51,7 +51,9 @@ def naming(role: str, minibatch: Minibatch) -> Iterator[None]:
         raise
     except Exception as error:
         if not any(note.startswith("raised by the ") for note in getattr(error, "__notes__", ())):
-            error.add_note(f"raised by the {role}, called with minibatch {minibatch.index} (from 0)")
+            error.add_note(
+                f"raised by the {role}, called with minibatch {minibatch.index} (from 0)"
+            )
             said = str(error)
             for words, hint in _HINTS:
                 if any(word in said for word in words):

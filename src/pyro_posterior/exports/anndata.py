@@ -188,9 +188,7 @@ def _names_of(
     return names if len(set(names)) == len(names) else None
 
 
-def _check_names(
-    posterior: Posterior, sites: list[Site], factor_names: FactorNames | None
-) -> None:
+def _check_names(posterior: Posterior, sites: list[Site], factor_names: FactorNames | None) -> None:
     if isinstance(factor_names, str):
         raise RequestError(f"factor_names must be a list of names, found {factor_names!r}")
     if factor_names is not None and not isinstance(factor_names, Mapping):
