@@ -304,9 +304,9 @@ def message(mistake: Mistake, folder: Path) -> str:
     except PosteriorError as error:
         return re.sub(r" at 0x\w+", "", str(error).replace(str(folder), "folder"))
     except AttributeError as error:  # Python's own, with a hint
-        assert " has no attribute " in str(error)
-        assert "did you mean" in str(error)
-        return str(error)
+        if "did you mean" in str(error):
+            return str(error)
+        raise
     except Exception as error:
         if notes := getattr(error, "__notes__", ()):  # the user's own error, with a note of ours
             return "; ".join([f"{type(error).__name__}: {str(error).splitlines()[0]}", *notes])

@@ -56,7 +56,7 @@ VALID = {
 }
 
 
-@pytest.mark.parametrize("make, says", INVALID.values(), ids=INVALID)
+@pytest.mark.parametrize(("make", "says"), INVALID.values(), ids=INVALID)
 def test_arguments_outside_what_they_may_be_are_told(make: Any, says: str) -> None:
     function = drawn_from(make)
     with pyro.validation_enabled(False):
