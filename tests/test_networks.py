@@ -251,6 +251,29 @@ def test_what_stays_in_training_mode_is_an_error(base, engine):
     assert all(torch.equal(value, net.state_dict()[name]) for name, value in before.items())
 
 
+@pytest.mark.parametrize(("call", "batch_size"), [(by_function, 4), (by_mixin, None)])
+@pytest.mark.parametrize("engine", ["auto", "loop"])
+@pytest.mark.parametrize("bare", [True, False])
+def test_running_statistics_that_a_function_would_change_are_an_error(
+    bare, engine, call, batch_size
+):
+    """No module is run that could be put in eval mode: the statistics are given by hand."""
+    net = Net()
+    own = (net.bn.running_mean, net.bn.running_var)
+    mean, variance = (torch.zeros(3), torch.ones(3)) if bare else own
+    before = mean.clone()
+
+    def run(training):
+        return lambda x: nn.functional.batch_norm(x, mean, variance, training=training)
+
+    with pytest.raises(RequestError, match="change the running statistics.*training=False"):
+        call(*fit_of(run(True)), engine, batch_size)
+    assert torch.equal(mean, before)
+    found = call(*fit_of(run(False)), engine, batch_size)["post_sample_means"]["z"]
+    right = (X - mean) / (variance + 1e-5).sqrt()
+    np.testing.assert_allclose(found, right, atol=1e-5)
+
+
 def test_a_layer_that_gets_a_false_eval_is_met_by_itself(engine):
     class Deaf(Net):
         def train(self, mode=True):

@@ -94,6 +94,28 @@ def test_a_global_that_differs_between_minibatches_is_refused(draw, case, size):
     np.testing.assert_allclose(whole["local"], whole["g"][:, None] + X.numpy(), rtol=1e-5)
 
 
+def _of_one_row(x, index):
+    pyro.sample("u", dist.Normal(5 * (x == 14).float().sum(), 0.1))
+
+
+def _of_one_row_in_numpy(x, index):
+    pyro.sample("u", dist.Normal(5.0 * float((x.numpy() == 14).sum()), 0.1))
+
+
+@pytest.mark.parametrize("guide", [_of_one_row, _of_one_row_in_numpy])
+def test_a_global_that_differs_in_one_minibatch_in_the_middle(draw, guide):
+    def model(x, index):
+        u = pyro.sample("u", dist.Normal(0.0, 1.0))
+        with pyro.plate("cells", 20, subsample=index):
+            pyro.deterministic("local", u + x)
+
+    batches = [(i.float(), i) for i in torch.arange(20).split(2)]
+    with pytest.raises(RequestError, match="'u' has no rows and yet other .* minibatches 0 and 7"):
+        draw(model, guide, batches)
+    others = draw(model, guide, [batch for batch in batches if 14 not in batch[1]])
+    np.testing.assert_allclose(others["post_sample_means"]["u"], 0.0, atol=0.1)
+
+
 @pytest.mark.parametrize("case", ["free randomness", "an amortised guide"])
 def test_left_out_it_is_still_said(draw, case):
     globally, guide, name = CASES[case]

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from pyro.poutine.messenger import Messenger
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from pyro_posterior.errors import RequestError
 from pyro_posterior.keyed.keys import FREE, Key, Where
 from pyro_posterior.keyed.rules import draw_one, is_random
 
@@ -47,6 +49,18 @@ class PlainMode(TorchDispatchMode):
         return False
 
 
+#: Batch norms that change running statistics though their schema does not say so.
+BATCH_NORMS = {
+    getattr(torch.ops.aten, name).default
+    for name in ("native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm")
+}
+
+
+def changes_statistics(func: Any, args: tuple[Any, ...]) -> bool:
+    """Whether an operation is a batch norm in training mode that has running statistics."""
+    return func in BATCH_NORMS and bool(args[5]) and args[3] is not None
+
+
 class KeyedDraws(PlainMode):
     """Replaces every random operation by its keyed form, for the one draw of ``at``."""
 
@@ -59,6 +73,12 @@ class KeyedDraws(PlainMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
+        if changes_statistics(func, args):
+            raise RequestError(
+                "the model or guide calls torch.nn.functional.batch_norm with training=True, which "
+                "would change the running statistics it is given: pass training=False, or the "
+                "module's own training flag, which is False while drawing"
+            )
         if not is_random(func, args, kwargs):
             return func(*args, **kwargs)
         return self.draw(func, self._namer.next_key(), args, kwargs)

@@ -26,6 +26,7 @@ class Flow:
     random: tuple[str, ...]  # sites that drew random numbers, `FREE` for those outside sites
     bits: dict[str, int]  # sources by site of the model
     _reads: tuple[tuple[Op, int], ...] = field(repr=False)
+    _known: dict[str, int] = field(repr=False)  # sources that Python knew when a site was made
 
     def arguments_of(self, site: str) -> frozenset[int]:
         """Numbers of the argument tensors whose values entered a site."""
@@ -35,6 +36,17 @@ class Flow:
     def randomness_of(self, site: str) -> frozenset[str]:
         """Sites whose random numbers entered this one, its own included."""
         return self._named(self.bits.get(site, 0))
+
+    def known_to_python(self, site: str) -> frozenset[str]:
+        """Sites whose random numbers Python had looked at when this one's value was made.
+
+        A branch, a number or an array of those numbers leaves no other trace in the value.
+        """
+        return self._named(self._known.get(site, 0))
+
+    def python_knew_arguments(self, site: str) -> bool:
+        """Whether Python had looked at an argument when this site's value was made."""
+        return bool(self._known.get(site, 0) & ((1 << self.arguments) - 1))
 
     def _named(self, bits: int) -> frozenset[str]:
         return frozenset(n for i, n in enumerate(self.random, self.arguments) if bits >> i & 1)
@@ -80,12 +92,26 @@ def flow_of(record: Record) -> Flow:
                 if bits.get(home, 0) | found != bits.get(home, 0):
                     bits[home] = bits.get(home, 0) | found
                     changed = True
-    reads = []
+    reads, behind = [], [0]  # what Python knew before each operation, and at the end
     for op in tape.ops:
+        found = 0
         if op.read is not None:
-            found = 0
             for uid in op.ins:
                 found |= of(uid)
             reads.append((op, found))
+        behind.append(behind[-1] | found)
     by_site = {name: of(uid) for name, uid in record.outputs.items()}
-    return Flow(len(tape.inputs), random, by_site, tuple(reads))
+    known = {name: behind[_made_at(record, uid)] for name, uid in record.outputs.items()}
+    return Flow(len(tape.inputs), random, by_site, tuple(reads), known)
+
+
+def _made_at(record: Record, uid: int) -> int:
+    """Position of the last operation that gave a value its numbers; the end where none shows it."""
+    tape = record.tape
+    home = tape.storage[uid]
+    for position in reversed(range(len(tape.ops))):
+        op = tape.ops[position]
+        if uid in op.outs or any(tape.storage[target] == home for target in op.writes):
+            return position
+    given = uid in tape.inputs or tape.leaves[uid].requires_grad  # was there before the run
+    return 0 if given else len(tape.ops)

@@ -20,7 +20,7 @@ ROUNDING = 1e-4
 
 
 def differing_globals(
-    sampler: JointSampler, seen: Survey, names: Iterable[str]
+    sampler: JointSampler, seen: Survey, names: Iterable[str], minibatches: Iterable[Minibatch]
 ) -> dict[str, tuple[int, int]]:
     """Of these global sites, those that the same draw has other values for in two minibatches.
 
@@ -31,6 +31,8 @@ def differing_globals(
         every minibatch.
     seen, names
         The survey, and global sites of model and guide.
+    minibatches
+        All of them, in order; read again only where the flow says that a site may differ.
 
     Returns
     -------
@@ -47,6 +49,9 @@ def differing_globals(
     for draw in range(1, SUSPECT_DRAWS if suspects else 1):
         left = [name for name in suspects if name not in found]
         _compare(sampler, (seen.first, seen.last), draw, left, found)
+    left = [name for name in suspects if name not in found]
+    if left and len(seen.kept) < len(seen.kinds):
+        _compare(sampler, minibatches, 0, left, found)
     return found
 
 
@@ -69,7 +74,7 @@ def warn_of_unkeyed(sampler: JointSampler, minibatch: Minibatch, names: list[str
 
 def _may_differ(sampler: JointSampler, seen: Survey, name: str) -> bool:
     for run in seen.runs:
-        if run.flow is None or name not in run.flow.bits:
+        if run.flow is None or name not in run.flow.bits or run.flow.python_knew_arguments(name):
             return True
         arguments = run.flow.arguments_of(name)
         if any(i >= len(seen.stays) or seen.stays[i] == "differs" for i in arguments):

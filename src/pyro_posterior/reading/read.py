@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 
 import torch
@@ -52,7 +52,7 @@ def read(
     sampler
         With ``obs_plate`` as the user named it, or None to find it.
     minibatches
-        All of them, in order; read once.
+        All of them, in order; read once more where a global site may differ between them.
     only_rows
         Whether all tensors are known to have the observations as their first axis.
     model_draws
@@ -76,7 +76,7 @@ def read(
     reader = _reader(seen, plate, twin)
     if twin is not None and reader.needs_doubt_settled(seen.runs[0]):
         reader = _reader(seen, plate, without_doubt(sampler, seen, plate, twin))
-    return _put_together(sampler, seen, reader, model_draws)
+    return _put_together(sampler, seen, reader, model_draws, minibatches)
 
 
 def _check_lengths(run: Run) -> None:
@@ -141,7 +141,11 @@ def _reader(seen: Survey, plate: str | None, twin: Twin | None) -> SiteReader:
 
 
 def _put_together(
-    sampler: JointSampler, seen: Survey, reader: SiteReader, model_draws: bool
+    sampler: JointSampler,
+    seen: Survey,
+    reader: SiteReader,
+    model_draws: bool,
+    minibatches: Iterable[Minibatch],
 ) -> Reading:
     sizes = sizes_of(seen, reader.plate)
     found, unclear, local = _read_all(seen, reader, sizes)
@@ -150,7 +154,7 @@ def _put_together(
         for name, problem in named_by_row(seen.runs[0], reader.size, reader.twin).items():
             if found[name].batch_axis is None:
                 unclear.setdefault(name, problem)
-    absent = {name: frozenset(_without(seen, name)) for name in found}
+    absent = {name: frozenset(seen.without(name)) for name in found}
     absent = {name: minibatches for name, minibatches in absent.items() if minibatches}
     for name in absent:
         if not found[name].dtype.is_floating_point and not found[name].dtype.is_complex:
@@ -160,15 +164,17 @@ def _put_together(
     keyed = replace(sampler, obs_plate=reader.plate, local_names=frozenset(local))
     one_value = [name for name, site in found.items() if site.batch_axis is None]
     one_value += [name for name in guided if name not in local and name not in found]
-    pairs = differing_globals(keyed, seen, [name for name in one_value if name not in unclear])
+    one_value = [name for name in one_value if name not in unclear]
+    pairs = differing_globals(keyed, seen, one_value, minibatches)
     choice = Choice(
         tuple(found.values()),
         frozenset() if model_draws else frozenset(latent - guided),
-        _rests_on(seen),
+        seen.rests_on,
+        seen.may_rest_on,
         picked_at_random(seen.runs, reader.row_plates),
         unclear,
         {name: _differing_words(name, *pair) for name, pair in pairs.items()},
-        _only_some_draws(seen),
+        seen.only_some_draws,
     )
     return Reading(
         choice,
@@ -199,7 +205,7 @@ def _read_all(
             twin = others.sites.get(site.name) if others and number == 0 else None
             first = found.get(site.name)
             if first is not None:
-                where = (_home(seen, site.name), run.minibatch)
+                where = (seen.home(site.name), run.minibatch)
                 problem = differs_from(first, site, size, sizes[where[0]], where)
                 if problem:
                     unclear.setdefault(site.name, problem)
@@ -235,35 +241,6 @@ def _insert(found: dict[str, Site], site: Site, run: Run) -> None:
     behind = [(name, found.pop(name)) for name in names[at:]]
     found[site.name] = site
     found.update(behind)
-
-
-def _home(seen: Survey, name: str) -> int:
-    return next(run.minibatch for run in (*seen.runs, *seen.more) if name in run.sites)
-
-
-def _without(seen: Survey, name: str) -> Iterator[int]:
-    """Minibatches whose runs lack a site."""
-    having = {number for number, run in enumerate(seen.runs) if name in run.sites}
-    if any(name in run.sites for run in seen.more):
-        having.add(0)
-    return (index for index, kind in enumerate(seen.kinds) if kind not in having)
-
-
-def _rests_on(seen: Survey) -> dict[str, frozenset[str]]:
-    found: dict[str, frozenset[str]] = {}
-    for run in seen.runs:
-        for name in run.sites if run.flow is not None else ():
-            assert run.flow is not None
-            found[name] = found.get(name, frozenset()) | run.flow.randomness_of(name)
-    return found
-
-
-def _only_some_draws(seen: Survey) -> frozenset[str]:
-    if not seen.more:
-        return frozenset()
-    runs = (seen.runs[0], *seen.more)
-    everywhere = set(runs[0].sites).intersection(*(run.sites for run in runs[1:]))
-    return frozenset({name for run in runs for name in run.sites} - everywhere)
 
 
 def _differing_words(name: str, one: int, other: int) -> str:

@@ -16,6 +16,7 @@ class Choice:
     sites: tuple[Site, ...]
     missing: frozenset[str]  # latents of the model that the guide lacks
     rests_on: Mapping[str, frozenset[str]]  # sites whose random numbers enter a site
+    may_rest_on: Mapping[str, frozenset[str]]  # sites that Python looked at before a site was made
     at_random: Mapping[str, str]  # sites of which each draw has other rows, and why
     unclear: Mapping[str, str]  # sites that cannot be laid behind each other, and why
     differing: Mapping[str, str]  # global sites with other values in each minibatch, and where
@@ -95,6 +96,14 @@ class Choice:
                     f"site {site.name!r} is computed from {_listed(rests_on)}, which the guide has "
                     "no draws for, so its values would come from the prior: add them to the "
                     f"guide, or leave it out with exclude_sites={[*rests_on, site.name]!r}"
+                )
+            looked_at = sorted(self.may_rest_on.get(site.name, frozenset()) & self.missing)
+            if looked_at and site.kind not in ("observed", "latent"):
+                raise RequestError(
+                    f"site {site.name!r} may be computed from {_listed(looked_at)}, which the guide "
+                    "has no draws for: the model looks at it in Python (an if, .item(), NumPy) before "
+                    "the site is made, so its values may come from the prior. Use torch operations "
+                    f"alone, or leave it out with exclude_sites={[*looked_at, site.name]!r}"
                 )
             if site.name in self.only_some_draws:
                 raise RequestError(

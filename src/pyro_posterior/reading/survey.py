@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,6 +42,46 @@ class Survey:
     @property
     def several(self) -> bool:
         return len(self.kinds) > 1
+
+    def home(self, site: str) -> int:
+        """The first minibatch that was run and has a site."""
+        return next(run.minibatch for run in (*self.runs, *self.more) if site in run.sites)
+
+    def without(self, site: str) -> Iterator[int]:
+        """Minibatches whose runs lack a site."""
+        having = {number for number, run in enumerate(self.runs) if site in run.sites}
+        if any(site in run.sites for run in self.more):
+            having.add(0)
+        return (index for index, kind in enumerate(self.kinds) if kind not in having)
+
+    @property
+    def rests_on(self) -> dict[str, frozenset[str]]:
+        """By site, those whose random numbers entered it."""
+        found: dict[str, frozenset[str]] = {}
+        for run in self.runs:
+            if run.flow is not None:
+                for name in run.sites:
+                    found[name] = found.get(name, frozenset()) | run.flow.randomness_of(name)
+        return found
+
+    @property
+    def may_rest_on(self) -> dict[str, frozenset[str]]:
+        """By site, those Python had looked at when it was made: all in an unrecorded run."""
+        found: dict[str, frozenset[str]] = {}
+        for run in self.runs:
+            for name in run.sites:
+                known = frozenset(run.sites) if run.flow is None else run.flow.known_to_python(name)
+                found[name] = found.get(name, frozenset()) | known
+        return found
+
+    @property
+    def only_some_draws(self) -> frozenset[str]:
+        """Sites that not all draws looked at have, where the way may depend on draws."""
+        if not self.more:
+            return frozenset()
+        runs = (self.runs[0], *self.more)
+        everywhere = set(runs[0].sites).intersection(*(run.sites for run in runs[1:]))
+        return frozenset({name for run in runs for name in run.sites} - everywhere)
 
 
 def survey(

@@ -15,7 +15,7 @@ from pyro_posterior.contracts import Minibatch
 from pyro_posterior.errors import CannotSliceError
 from pyro_posterior.joint import JointSampler, no_validation
 from pyro_posterior.keyed.keys import Where
-from pyro_posterior.keyed.modes import KeyedDraws, KeyNamer
+from pyro_posterior.keyed.modes import KeyedDraws, KeyNamer, changes_statistics
 from pyro_posterior.keyed.rules import is_random
 from pyro_posterior.keyed.state import random_states
 from pyro_posterior.sliced.leaks import LeakWatch, no_threads
@@ -28,7 +28,6 @@ from pyro_posterior.sliced.tensors import is_strided, written
 aten = torch.ops.aten
 
 _CHANGE_MEMORY = {"set_", "resize_", "resize_as_", "set_data"}
-_BATCH_NORMS = {"native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm"}
 
 
 class _Recorder(KeyedDraws):
@@ -106,7 +105,7 @@ def _hidden(func: Any, args: tuple[Any, ...]) -> str:
     name = str(func._schema.name).split("::")[1]
     if name == "as_strided" and len(args) > 3 and args[3]:
         return f"as_strided reads a tensor's memory at a place of its own ({calling_line()})"
-    if name in _BATCH_NORMS and args[5] and args[3] is not None:
+    if changes_statistics(func, args):
         return f"a batch norm in training mode changes its running statistics ({calling_line()})"
     if name in _CHANGE_MEMORY:
         return f"{func} gives a tensor other memory ({calling_line()})"
