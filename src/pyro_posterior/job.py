@@ -28,7 +28,6 @@ from pyro_posterior.reading.globals import warn_of_unkeyed
 from pyro_posterior.reading.identity import model_identity
 from pyro_posterior.reading.read import read
 from pyro_posterior.reading.result import Reading
-from pyro_posterior.reductions.mcse import REPLICATES
 from pyro_posterior.reductions.plan import SummaryPlan, plan_summaries, with_errors_of
 from pyro_posterior.request import Request
 from pyro_posterior.segments import cut, segment_rows
@@ -137,9 +136,11 @@ def prepare(request: Request, place: Place, known: Known | None = None) -> Job:
     With what is ``known`` only the first and the last minibatch are read; of the others, what was
     read elsewhere holds, and their digests are compared when they are drawn.
     """
+    count = request.num_samples
+    assert count != "auto"  # see `precision`
     identified = known is not None or request.store is not None or request.is_divided
     earlier = None if request.overwrite else earlier_run(request.store)
-    seed = _seed(request, earlier)
+    seed = seed_of(request, earlier)
     summaries = plan_summaries(request.summary_fun)
     batches = open_batches(_opened(request.data), request.batch_size, request.to_args, place.device)
     first, second = batches.first_two()
@@ -177,14 +178,14 @@ def prepare(request: Request, place: Place, known: Known | None = None) -> Job:
     plan = RunPlan(
         sites=sites,
         obs_plate=reading.obs_plate,
-        num_samples=request.num_samples,
+        num_samples=count,
         seed=seed,
         batch_sizes=reading.sizes,
         summaries=summaries.names,
         return_samples=request.return_samples,
         engine=engine,
         draws=request.draws,
-        replicates=REPLICATES if request.mcse else 1,
+        replicates=request.replicates,
     )
     summaries = with_errors_of(plan, summaries)
     plan = replace(plan, summaries=summaries.result_names)
@@ -205,7 +206,7 @@ def prepare(request: Request, place: Place, known: Known | None = None) -> Job:
 
     @functools.cache
     def program() -> Program:
-        made = make_program(engine, sampler, reading, drawn, request.num_samples, place.device)
+        made = make_program(engine, sampler, reading, drawn, count, place.device)
         if made.tier == "loop":
             warn_of_unkeyed(sampler, reading.first, [site.name for site in drawn])
         return made
@@ -246,7 +247,7 @@ def _labelled(
     return plan, coords
 
 
-def _seed(request: Request, earlier: Earlier | None) -> int:
+def seed_of(request: Request, earlier: Earlier | None) -> int:
     """The seed asked for, else of the settings, else of the unfinished store, else a fresh one."""
     seed = settings.seed if request.seed is None else request.seed
     if seed is None and earlier is not None:

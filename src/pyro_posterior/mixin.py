@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import numbers
 from collections.abc import Iterable
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 from pyro_posterior.contracts import Summaries
 from pyro_posterior.errors import ArgumentError
@@ -69,7 +69,7 @@ class PyroSampleMixin:
         adata: Any = None,
         input_dl: Any = None,
         indices: Any = None,
-        num_samples: int = 1000,
+        num_samples: int | Literal["auto"] = 1000,
         return_sites: Iterable[str] | None = None,
         accelerator: Any = "auto",
         device: Any = "auto",
@@ -107,7 +107,7 @@ class PyroSampleMixin:
         indices
             Observations of ``adata`` to use; None: all.
         num_samples
-            Number of joint draws.
+            Number of joint draws; "auto" with ``mcse=0.05``: as many as that error asks for.
         return_sites
             Names of the sites to return; None: all latent and deterministic ones.
         accelerator, device
@@ -162,7 +162,7 @@ def _sample(
     adata: Any = None,
     input_dl: Any = None,
     indices: Any = None,
-    num_samples: int = 1000,
+    num_samples: int | Literal["auto"] = 1000,
     return_sites: Iterable[str] | None = None,
     accelerator: Any = "auto",
     device: Any = "auto",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import numbers
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -17,7 +18,10 @@ from pyro_posterior.contracts import Draws, Engine, Summaries
 from pyro_posterior.data.arguments import ToArgs
 from pyro_posterior.devices import all_devices
 from pyro_posterior.errors import RequestError
-from pyro_posterior.reductions.mcse import REPLICATES
+from pyro_posterior.reductions.mcse import LENGTH, REPLICATES
+
+#: Fewest hypercubes of `LENGTH` draws where an error is asked for.
+FEWEST = 4
 
 Asked = ParamSpec("Asked")
 Answer = TypeVar("Answer")
@@ -34,7 +38,7 @@ class Request:
     guide: Callable[..., Any]
     data: Any
     _: KW_ONLY
-    num_samples: int = 1000
+    num_samples: int | Literal["auto"] = 1000
     return_sites: Iterable[str] | None = None
     exclude_sites: Iterable[str] | None = None
     obs_plate: str | None = None
@@ -48,7 +52,8 @@ class Request:
     seed: int | None = None
     engine: Engine = "auto"
     draws: Draws = "stratified"
-    mcse: bool = False
+    mcse: bool | float = False
+    max_samples: int = 10_000
     store: str | Path | None = None
     overwrite: bool = False
     show_progress: bool = True
@@ -80,7 +85,7 @@ class Request:
             raise RequestError(
                 f"to_args must be a function from a batch to (args, kwargs), found {self.to_args!r}"
             )
-        _check_whole("num_samples", self.num_samples, least=1)
+        self._check_precision()
         if self.seed is not None:
             _check_whole("seed", self.seed)
         if self.draws not in ("stratified", "independent"):
@@ -89,13 +94,6 @@ class Request:
             )
         if self.threads is not None:
             _check_whole("threads", self.threads, least=1)
-        if not isinstance(self.mcse, bool):
-            raise RequestError(f"mcse must be True or False, found {self.mcse!r}")
-        if self.mcse and self.num_samples < 2 * REPLICATES:
-            raise RequestError(
-                f"mcse=True divides the draws into {REPLICATES} parts of two draws or more: "
-                f"num_samples must be at least {2 * REPLICATES}, found {self.num_samples}"
-            )
         check_batch_size(self.batch_size)
         if not self.devices:
             raise RequestError("device=[] names no device: give an index, a name, 'all' or 'auto'")
@@ -142,6 +140,46 @@ class Request:
                 "do= and log_likelihood=True exclude each other: the model that was "
                 "fitted has no intervention"
             )
+
+    def _check_precision(self) -> None:
+        if self.num_samples != "auto":
+            _check_whole("num_samples", self.num_samples, least=1)
+        _check_whole("max_samples", self.max_samples, least=FEWEST * LENGTH)
+        if isinstance(self.mcse, bool):
+            if self.num_samples == "auto":
+                raise RequestError(
+                    "num_samples='auto' draws until errors are as small as mcse says: give, for "
+                    "example, mcse=0.05, the largest error in units of the posterior's sd"
+                )
+            if self.mcse and self.num_samples < 2 * REPLICATES:
+                raise RequestError(
+                    f"mcse=True divides the draws into {REPLICATES} parts of two draws or more: "
+                    f"num_samples must be at least {2 * REPLICATES}, found {self.num_samples}"
+                )
+            return
+        if not isinstance(self.mcse, numbers.Real) or not 0 < self.mcse < math.inf:
+            raise RequestError(f"mcse must be True, False or a number above 0, found {self.mcse!r}")
+        if self.num_samples != "auto" and (
+            self.num_samples % LENGTH or self.num_samples < FEWEST * LENGTH
+        ):
+            raise RequestError(
+                f"mcse={self.mcse!r} is an error to be reached by as many draws as it takes: give "
+                f"num_samples='auto', or a multiple of {LENGTH} from {FEWEST * LENGTH} on, found "
+                f"{self.num_samples}"
+            )
+        if self.num_samples == "auto" and self.shard is not None:
+            raise RequestError(
+                "num_samples='auto' must see the errors of the whole run, of which a share has a "
+                "part: find the number without shard=, then give it (posterior.plan.num_samples)"
+            )
+
+    @property
+    def replicates(self) -> int:
+        """Independent parts that the draws are divided into; 1 where no errors are asked for."""
+        if isinstance(self.mcse, bool):
+            return REPLICATES if self.mcse else 1
+        assert self.num_samples != "auto"  # which runs of so many draws have settled
+        return self.num_samples // LENGTH
 
     @property
     def is_divided(self) -> bool:

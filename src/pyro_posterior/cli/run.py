@@ -85,7 +85,14 @@ def add_run(commands: Any) -> None:
     )
     # A flag that is not given leaves the function's own default, so none has one here.
     add = parser.add_argument_group("what to draw").add_argument
-    add("--num-samples", type=int, default=UNSET, metavar="N", help="joint draws (default 1000)")
+    add(
+        "--num-samples",
+        type=_count,
+        default=UNSET,
+        metavar="N",
+        help="joint draws (default 1000), or auto: as many as --mcse ERROR asks for",
+    )
+    add("--max-samples", type=int, default=UNSET, metavar="N", help="most for auto (10000)")
     add("--return-sites", nargs="+", default=UNSET, metavar="SITE", help="only these sites")
     add("--exclude-sites", nargs="+", default=UNSET, metavar="SITE", help="all but these sites")
     add("--return-observed", action="store_true", default=UNSET, help="observed sites too")
@@ -159,7 +166,13 @@ def add_run(commands: Any) -> None:
     add("--engine", choices=("auto", "sliced", "loop"), default=UNSET, help="default auto")
     add("--draws", choices=("stratified", "independent"), default=UNSET, help="default stratified")
     add(
-        "--mcse", action="store_true", default=UNSET, help="Monte Carlo errors of the summaries too"
+        "--mcse",
+        nargs="?",
+        const=True,
+        type=float,
+        default=UNSET,
+        metavar="ERROR",
+        help="Monte Carlo errors of the summaries too; a number: the largest, in posterior sds",
     )
     add("--accelerator", default=UNSET, help="auto, cpu, gpu, cuda, mps or tpu (default auto)")
     add("--device", type=_device, default=UNSET, help="number or name of the device")
@@ -188,6 +201,10 @@ def add_run(commands: Any) -> None:
         default=UNSET,
         help="no progress bar",
     )
+
+
+def _count(text: str) -> int | str:
+    return text if text == "auto" else int(text)
 
 
 def _device(text: str) -> int | str:

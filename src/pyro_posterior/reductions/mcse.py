@@ -23,6 +23,9 @@ SUFFIX = "_mcse"
 #: Independent parts that draws are divided into.
 REPLICATES = 8
 
+#: Draws in each of them where there are as many as an error asks for.
+LENGTH = 250
+
 #: Values that are turned at a time.
 _BLOCK = 1 << 19
 
