@@ -143,6 +143,11 @@ def test_an_anndata_needs_to_args():
         (pandas.Series([], dtype=float), "data holds no observations"),
         (sparse.csr_matrix((0, 3)), "data holds no observations"),
         (VALUES[:0].to_sparse(), "data holds no observations"),
+        (np.ma.masked_array([1.0, 2.0], [True, False]), "1 masked values.*array.filled"),
+        ([np.ma.masked_array([1.0, 2.0], [True, False])], "1 masked values.*array.filled"),
+        (torch.nested.nested_tensor([VALUES[0], VALUES[0]]), "nested tensor.*to_padded_tensor"),
+        ([torch.nested.nested_tensor([VALUES[0], VALUES[0]])], "nested tensor.*to_padded_tensor"),
+        ([[1.0, 2.0], [3.0, 4.0]], "list of lists of numbers.*torch.tensor"),
     ],
 )
 def test_what_holds_no_numbers(data, message):

@@ -8,6 +8,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 
+from pyro_posterior.errors import RequestError
 from toy_models import sample
 
 N = 12
@@ -155,3 +156,85 @@ def test_a_second_plate_as_long_as_the_minibatch(draw):
         np.testing.assert_array_equal(found["twice"], 2 * found["z"])
         assert posterior.sites["z"].dims == ("cells", "genes")
         np.testing.assert_allclose(found["z"].mean(0)[:, 0], X.numpy(), atol=0.1)
+
+
+def _platewise(x, index):
+    with pyro.plate("cells", 12, subsample=index):
+        pyro.sample("z", dist.Normal(x, 0.1))
+
+
+def _plateless(x, index):
+    pyro.sample("z", dist.Normal(x, 0.1).to_event(1))
+
+
+@pytest.mark.parametrize("body", [_platewise, _plateless])
+@pytest.mark.parametrize("fresh", [True, False])
+def test_minibatches_that_do_not_differ(draw, body, fresh):
+    """Whether their tensors hold rows or a table cannot be told: it was called a global once."""
+    x, index = torch.zeros(4), torch.arange(4)
+    batches = [(x.clone(), index.clone()) if fresh else (x, index) for _ in range(3)]
+    with pytest.raises(RequestError, match="3 minibatches have the same values.*obs_plate="):
+        draw(body, body, batches)
+    if body is _platewise:
+        found = draw(body, body, batches, obs_plate="cells")
+        assert found["post_sample_means"]["z"].shape == (12,)
+
+
+@pytest.mark.parametrize("size", [1, 5])
+def test_rows_without_a_plate(draw, size):
+    """Rows that lie in no plate are told from a table and a global by a run of another size."""
+
+    def body(x, table):
+        pyro.sample("g", dist.Normal(7.0, 0.1))
+        z = pyro.sample("z", dist.Normal(x, 0.1).to_event(1))
+        pyro.sample("wide", dist.Normal(x[:, None].expand(-1, 3), 0.1).to_event(2))
+        pyro.sample("table", dist.Normal(table, 0.1).to_event(1))
+        pyro.deterministic("both", z[:, None] + table)
+
+    table = torch.tensor([0.0, 10.0, 20.0, 30.0])
+    found = draw(body, body, [(x, table.clone()) for x in X.split(size)])
+    means = found["post_sample_means"]
+    np.testing.assert_allclose(means["g"], 7.0, atol=0.1)
+    np.testing.assert_allclose(means["z"], X, atol=0.1)
+    np.testing.assert_allclose(means["wide"], X[:, None].expand(-1, 3), atol=0.1)
+    np.testing.assert_allclose(means["table"], table, atol=0.1)
+    draws = found["posterior_samples"]
+    np.testing.assert_allclose(draws["both"], draws["z"][:, :, None] + table.numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_outcomes_that_only_some_minibatches_have(draw, first):
+    """A tensor that a minibatch lacks tells nothing of where the others' rows are."""
+
+    def model(x, y, table):
+        with pyro.plate("cells", len(x)):
+            pyro.sample("z", dist.Normal(x, 1.0))
+            pyro.sample("y", dist.Normal(x, 1.0), obs=y)
+        pyro.deterministic("twice", 2 * table)
+
+    def guide(x, y, table):
+        with pyro.plate("cells", len(x)):
+            pyro.sample("z", dist.Normal(x, 0.1))
+
+    outcomes = [None if i % 2 == first else x + 1 for i, x in enumerate(X.split(3))]
+    batches = [(x, y, torch.arange(3.0)) for x, y in zip(X.split(3), outcomes, strict=True)]
+    means = draw(model, guide, batches, return_sites=["z", "twice"])["post_sample_means"]
+    np.testing.assert_allclose(means["z"], X, atol=0.1)
+    np.testing.assert_allclose(means["twice"], [0.0, 2.0, 4.0])
+
+
+def test_a_loader_that_fills_the_same_tensors_again(draw):
+    """All of its batches are one tensor, whose values differ."""
+
+    class Filling:
+        rows, index = torch.zeros(4), torch.zeros(4, dtype=torch.long)
+
+        def __iter__(self):
+            for low in (0, 4, 8):
+                self.rows.copy_(X[low : low + 4])
+                self.index.copy_(INDEX[low : low + 4])
+                yield self.rows, self.index
+
+    for body in (_platewise, _plateless):
+        means = draw(body, body, Filling())["post_sample_means"]
+        np.testing.assert_allclose(means["z"], X, atol=0.1)

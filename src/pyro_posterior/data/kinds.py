@@ -74,7 +74,14 @@ def as_tensor(value: Any) -> Any:
     RequestError
         An array of something else than numbers, or an AnnData.
     """
-    if isinstance(value, torch.Tensor) or not is_rows(value):
+    if isinstance(value, torch.Tensor):
+        if value.is_nested:
+            raise RequestError(
+                "data holds a nested tensor, whose rows have lengths of their own: give "
+                "torch.nested.to_padded_tensor(x, 0.0) and the lengths as tensors"
+            )
+        return value
+    if not is_rows(value):
         return value
     if is_anndata(value):
         raise RequestError(
@@ -82,6 +89,14 @@ def as_tensor(value: Any) -> Any:
             "such as (adata.X, ...), or to_args=lambda part: ((torch.tensor(part.X), ...), {}); a "
             "trained scvi-tools model goes to pyro_posterior.scvi.sample_posterior"
         )
+    if isinstance(value, np.ma.MaskedArray):
+        if hidden := int(np.ma.count_masked(value)):
+            raise RequestError(
+                f"data holds a masked array with {hidden} masked values, which a tensor would show: "
+                "give array.filled(value), and its mask as an argument of its own if the model "
+                "needs it"
+            )
+        value = value.filled()
     if hasattr(value, "toarray"):
         value = value.toarray()  # one minibatch of it at a time
     array = np.asarray(value.to_numpy() if _is_table(value) else value)

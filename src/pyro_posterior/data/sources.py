@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from torch.utils._pytree import tree_flatten, tree_map
 from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.data._utils.collate import default_convert
@@ -81,7 +82,7 @@ class FullData:
     def __init__(self, data: Any, batch_size: int | None, converted: bool) -> None:
         data = dict(data) if isinstance(data, Mapping) else data
         if not converted or _numeric(data):  # once: all minibatches are views of the same memory
-            data = tree_map(lambda x: as_tensor(x) if isinstance(x, np.ndarray) else x, data)
+            data = tree_map(lambda x: as_tensor(x) if _is_array(x) else x, data)
         self._data = data
         leaves = tree_flatten(self._data)[0]
         lengths = [rows for x in leaves if (rows := length(x)) is not None]
@@ -122,6 +123,11 @@ class Listed:
             raise RequestError(
                 f"data is a list of {type(data[0]).__name__}, and a list is one of batches: for one "
                 "array pass torch.tensor(data)"
+            )
+        if len(data) > 1 and all(_is_row(batch) for batch in data):
+            raise RequestError(
+                "data is a list of lists of numbers, and a list is one of batches, each with the "
+                "model's arguments: for the rows of one array pass torch.tensor(data)"
             )
         self.fixed = all(in_memory(x) for x in tree_flatten(data)[0])
 
@@ -193,6 +199,16 @@ class LoaderRows:
 def _fixed_dataset(loader: DataLoader[Any]) -> bool:
     plain = type(loader.dataset) is TensorDataset
     return plain and loader.collate_fn in (default_collate, default_convert)
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray) or (isinstance(value, torch.Tensor) and value.is_nested)
+
+
+def _is_row(batch: Any) -> bool:
+    """Whether a batch is a list of two or more numbers, which are no arguments of a model."""
+    plain = isinstance(batch, list) and len(batch) > 1
+    return plain and all(isinstance(x, int | float | np.generic) for x in batch)
 
 
 def _numeric(data: Any) -> bool:

@@ -24,6 +24,7 @@ from pyro_posterior.reading.plates import (
 from pyro_posterior.reading.result import Reading
 from pyro_posterior.reading.rows import (
     Twin,
+    check_different,
     size_of_run,
     sizes_of,
     twin_made,
@@ -104,6 +105,7 @@ def _obs_plate(sampler: JointSampler, seen: Survey) -> tuple[str | None, Twin | 
                 "rows are the observations with obs_plate="
             )
         return given[0], None
+    check_different(seen)
     twin = twin_of_data(seen, None) or twin_made(sampler, seen, None)
     if twin is not None:
         grown = grown_plates(seen.runs[0], twin.run)

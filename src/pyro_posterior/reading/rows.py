@@ -29,6 +29,24 @@ def leading_tensor(seen: Survey) -> int | None:
     return usable[0] if usable else None
 
 
+def check_different(seen: Survey) -> None:
+    """Raise where minibatches do not differ, so that nothing shows which axes are their rows.
+
+    Raises
+    ------
+    RequestError
+        With what to give.
+    """
+    lengths = {shape[0] for shape in seen.shapes[0] if shape}
+    alike = seen.several and len(seen.runs) == 1 and "differs" not in seen.stays
+    if alike and any(lengths & set(site.shape) for site in seen.runs[0].sites.values()):
+        raise RequestError(
+            f"the {len(seen.kinds)} minibatches have the same values, so it cannot be told which "
+            "of their tensors hold observations: name the plate of the observations with "
+            "obs_plate=, or give all data in one minibatch"
+        )
+
+
 def size_of_run(seen: Survey, number: int, plate: str | None) -> int | None:
     """Observations in the minibatch of a run: of the plate, else of the leading tensor."""
     size = seen.runs[number].size_of(plate)
@@ -46,8 +64,9 @@ def sizes_of(seen: Survey, plate: str | None) -> tuple[int, ...]:
 
 
 def _length(seen: Survey, minibatch: int) -> int | None:
-    lead, shapes = leading_tensor(seen), seen.shapes[minibatch]
-    return shapes[lead][0] if lead is not None and lead < len(shapes) and shapes[lead] else None
+    lead = leading_tensor(seen)
+    shape = None if lead is None else seen.shapes[minibatch][lead]
+    return shape[0] if shape else None
 
 
 @dataclass(frozen=True)
@@ -133,14 +152,14 @@ def _row_axes(seen: Survey, number: int, plate: str | None) -> list[int]:
 
     def follows(axis: int) -> bool:
         for i, run in enumerate(seen.runs):
-            shapes = seen.shapes[run.minibatch]
-            if number >= len(shapes) or axis >= len(shapes[number]):
-                return False
-            if shapes[number][axis] != size_of_run(seen, i, plate):
+            shape = seen.shapes[run.minibatch][number]
+            if shape is None:  # which tells nothing
+                continue
+            if axis >= len(shape) or shape[axis] != size_of_run(seen, i, plate):
                 return False
         return True
 
-    return [axis for axis in range(len(seen.shapes[0][number])) if follows(axis)]
+    return [axis for axis in range(len(seen.shapes[0][number] or ())) if follows(axis)]
 
 
 def _run_resized(

@@ -14,7 +14,7 @@ from pyro_posterior.joint import JointSampler
 from pyro_posterior.reading.guards import Guards, guards_of
 from pyro_posterior.reading.runs import Run, look
 from pyro_posterior.sliced.same import equal_values
-from pyro_posterior.sliced.signature import Signature, signature, tensors_of
+from pyro_posterior.sliced.signature import Signature, places_of, signature, tensors_of
 
 #: Minibatches of a kind of their own that are kept, besides the first and the last.
 MOST_KEPT = 4
@@ -24,6 +24,10 @@ MORE_DRAWS = 16
 
 #: How an argument compares over all minibatches: one and the same tensor, equal values, or neither.
 Stays = Literal["same", "equal", "differs"]
+
+
+#: Shapes of one minibatch's tensors, by their numbers in the first one; None: it lacks the tensor.
+Shapes = tuple[tuple[int, ...] | None, ...]
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Survey:
     more: tuple[Run, ...]  # other draws of the first minibatch, where the way may depend on draws
     kinds: tuple[int, ...]  # number of the run that stands for each minibatch
     stays: tuple[Stays, ...]  # by number of the tensor among the arguments
-    shapes: tuple[tuple[tuple[int, ...], ...], ...]  # by minibatch and tensor
+    shapes: tuple[Shapes, ...]  # by minibatch
 
     @property
     def several(self) -> bool:
@@ -95,7 +99,7 @@ def survey(
     """
     runs: list[Run] = []
     kinds: list[int] = []
-    shapes: list[tuple[tuple[int, ...], ...]] = []
+    shapes: list[Shapes] = []
     kept: list[Minibatch] = []
     known: dict[Signature, list[tuple[int, Guards]]] = {}
     comparing: _Comparing | None = None
@@ -104,8 +108,7 @@ def survey(
         first = minibatch if first is None else first
         last = minibatch
         comparing = _Comparing(minibatch) if comparing is None else comparing
-        comparing.take(minibatch)
-        shapes.append(tuple(tuple(x.shape) for x in tensors_of(minibatch)))
+        shapes.append(comparing.take(minibatch))
         alike = known.setdefault(signature(minibatch), [])
         number = next((number for number, guards in alike if guards.hold(minibatch)), None)
         if number is None:
@@ -139,21 +142,24 @@ def survey(
 
 
 class _Comparing:
-    """How the tensors of minibatches compare with those of the first."""
+    """How the tensors of minibatches compare with those of the first in the same place."""
 
     def __init__(self, first: Minibatch) -> None:
+        self._places = places_of(first)
         self._first = tensors_of(first)
         self.stays: list[Stays] = ["same"] * len(self._first)
 
-    def take(self, minibatch: Minibatch) -> None:
-        found = tensors_of(minibatch)
-        if len(found) != len(self._first):
-            self.stays = ["differs"] * len(self._first)
-        for number, (one, other) in enumerate(zip(self._first, found, strict=False)):
-            if self.stays[number] == "differs" or _same(one, other):
+    def take(self, minibatch: Minibatch) -> Shapes:
+        given = dict(zip(places_of(minibatch), tensors_of(minibatch), strict=True))
+        shapes: list[tuple[int, ...] | None] = []
+        for number, place in enumerate(self._places):
+            one, other = self._first[number], given.get(place)
+            shapes.append(None if other is None else tuple(other.shape))
+            if other is None or self.stays[number] == "differs" or _same(one, other):
                 continue
             dense = one.layout == other.layout == torch.strided
             self.stays[number] = "equal" if dense and equal_values(one, other) else "differs"
+        return tuple(shapes)
 
 
 def _same(one: torch.Tensor, other: torch.Tensor) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils._pytree import tree_flatten
+from torch.utils._pytree import keystr, tree_flatten, tree_flatten_with_path
 
 from pyro_posterior.contracts import Minibatch
 
@@ -66,6 +66,16 @@ def tensors_of(minibatch: Minibatch) -> list[torch.Tensor]:
     """The distinct tensors among the arguments."""
     leaves = tree_flatten((minibatch.args, dict(minibatch.kwargs)))[0]
     found: dict[int, torch.Tensor] = {id(x): x for x in leaves if isinstance(x, torch.Tensor)}
+    return list(found.values())
+
+
+def places_of(minibatch: Minibatch) -> list[str]:
+    """Where among the arguments each of `tensors_of` stands first."""
+    leaves = tree_flatten_with_path((minibatch.args, dict(minibatch.kwargs)))[0]
+    found: dict[int, str] = {}
+    for path, x in leaves:
+        if isinstance(x, torch.Tensor):
+            found.setdefault(id(x), keystr(path))
     return list(found.values())
 
 
