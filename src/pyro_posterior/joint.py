@@ -19,6 +19,7 @@ from pyro_posterior.errors import RequestError
 from pyro_posterior.exchanged import check_parts
 from pyro_posterior.keyed.keys import Where
 from pyro_posterior.keyed.modes import KeyedDraws, KeyNamer
+from pyro_posterior.keyed.unlooking import unlooking
 from pyro_posterior.plates import PermutedRows, is_plate
 from pyro_posterior.raised import naming
 
@@ -28,11 +29,11 @@ KIND = "_pyro_posterior_kind"
 
 @contextlib.contextmanager
 def no_validation() -> Iterator[None]:
-    """Without gradients and without checks of distribution arguments, which cost more than draws."""
+    """Without gradients and without looking at arguments or draws, which costs more than draws."""
     before = torch.distributions.Distribution._validate_args
     torch.distributions.Distribution.set_default_validate_args(False)
     try:
-        with pyro.validation_enabled(False), torch.no_grad():
+        with pyro.validation_enabled(False), torch.no_grad(), unlooking():
             yield
     finally:
         torch.distributions.Distribution.set_default_validate_args(before)

@@ -123,7 +123,7 @@ DISTRIBUTIONS: dict[str, Maker] = {
         g.expand(()), g.expand(()), _positive(g) + 2, _positive(g) + 2, torch.tensor(0.5)
     ),
     "SineSkewed": lambda g: dist.SineSkewed(
-        dist.VonMises(g.expand(1), _positive(g, 1)).to_event(1), torch.tensor([0.2])
+        dist.VonMises(g.expand(1), _positive(g, 1)).to_event(1), g.tanh().expand(1)
     ),
     "SkewLogistic": lambda g: dist.SkewLogistic(g, _positive(g, 3), _positive(g, 3)),
     "SoftLaplace": lambda g: dist.SoftLaplace(g, _positive(g, 3)),
@@ -138,13 +138,4 @@ DISTRIBUTIONS: dict[str, Maker] = {
         _positive(g, 3), logits=_logits(g, 3), gate=torch.tensor(0.3)
     ),
     "ZeroInflatedPoisson": lambda g: dist.ZeroInflatedPoisson(_positive(g, 3), gate=0.3 + 0 * g),
-}
-
-#: Samplers in which Python looks at the values drawn: always the loop.
-LOOP_ONLY = {
-    "ProjectedNormal",
-    "SineBivariateVonMises",
-    "SineSkewed",
-    "VonMises",
-    "Wishart",
 }

@@ -9,10 +9,9 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from distributions import DISTRIBUTIONS, LOOP_ONLY
+from distributions import DISTRIBUTIONS
 
 from pyro_posterior import sample_posterior
-from pyro_posterior.errors import CannotSliceError
 
 DRAWS = 21  # two whole slabs and a part
 
@@ -40,7 +39,7 @@ def _draws(model: Any, engine: Any) -> tuple[np.ndarray, str]:
 
 
 @pytest.mark.parametrize("drawn", [False, True], ids=["fixed", "drawn"])
-@pytest.mark.parametrize("name", sorted(set(DISTRIBUTIONS) - LOOP_ONLY))
+@pytest.mark.parametrize("name", sorted(DISTRIBUTIONS))
 def test_batched_rows_equal_the_loops_draws(name: str, drawn: bool) -> None:
     model = _model(name, drawn)
     loop, _ = _draws(model, "loop")
@@ -51,14 +50,6 @@ def test_batched_rows_equal_the_loops_draws(name: str, drawn: bool) -> None:
     continuous = loop.dtype.kind == "f" and not np.array_equal(loop, np.round(loop))
     if continuous and (drawn or name != "Delta"):
         assert len(np.unique(loop.reshape(DRAWS, -1), axis=0)) == DRAWS
-
-
-@pytest.mark.parametrize("name", sorted(LOOP_ONLY))
-def test_samplers_that_read_their_draws_use_the_loop(name: str) -> None:
-    model = _model(name, True)
-    with pytest.raises(CannotSliceError, match="Python reads a value that depends on a draw"):
-        _draws(model, "sliced")
-    assert _draws(model, "auto")[1] == "loop"
 
 
 def test_the_table_holds_every_distribution_that_can_be_sampled() -> None:

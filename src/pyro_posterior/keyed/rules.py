@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from pyro_posterior.errors import CannotSliceError
-from pyro_posterior.keyed import filling, samplers
+from pyro_posterior.keyed import angles, filling, samplers
 from pyro_posterior.keyed.calls import Call, by_name
 from pyro_posterior.keyed.keys import Key, Where
 
@@ -108,7 +108,10 @@ RULES: dict[Any, Rule] = _by_packet(
         "feature_alpha_dropout": Rule(None, silent=_eval),
         "rrelu": Rule(None, silent=_eval),
     }
-)
+) | {
+    angles.von_mises_op: Rule(angles.von_mises, INDEPENDENT),
+    angles.sine_bivariate_op: Rule(angles.sine_bivariate, INDEPENDENT),
+}
 
 
 def rule_of(func: Any) -> Rule | None:
