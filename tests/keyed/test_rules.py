@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional
 
 from pyro_posterior.errors import CannotSliceError
+from pyro_posterior.keyed.angles import sine_bivariate_op, von_mises_op
 from pyro_posterior.keyed.keys import Key, Where
 from pyro_posterior.keyed.modes import KeyedDraws, KeyNamer
 from pyro_posterior.keyed.rules import RULES, draw_many, draw_one, is_random, rule_of
@@ -212,6 +213,8 @@ MANY = {
     aten.poisson.default: (ROWS,),
     aten.binomial.default: (torch.full((28, 6), 5.0), PROBS),
     aten.randperm.default: (6,),
+    von_mises_op: (ROWS, ROWS),
+    sine_bivariate_op: (ROWS, ROWS, PROBS),
 }
 
 

@@ -129,6 +129,12 @@ def both(given_: list[torch.Tensor], how: list[Step], wanted: int, exact: bool) 
 @example(  # a view of what was left out is a view of the input
     [torch.tensor([3.0])], [("times one", 0, 0), ("transpose", 1, 0), ("add", 0, 2)], 0, False
 )
+@example(  # a matrix product that is returned, and a view of it that takes part in another
+    [torch.tensor([[[3.0]], [[-0.5]]])],
+    [("sum of products", 0, 0), ("outer sum", 0, 1), ("outer sum", 0, 2)],
+    0,
+    False,
+)
 def test_a_rewritten_graph_gives_the_same(
     given_: list[torch.Tensor], how: list[Step], wanted: int, exact: bool
 ) -> None:

@@ -147,12 +147,17 @@ def _as_matrix_product(node: fx.Node) -> None:
         for factor, own in zip(factors, lengths, strict=True):
             axes = [dim for dim, length in enumerate(own) if length > 1]
             sizes = [own[dim] for dim in axes]
-            operands += [node.graph.call_function(aten.reshape.default, (factor, sizes)), axes]
+            flat = node.graph.call_function(aten.reshape.default, (factor, sizes))
+            if MEMORY in factor.meta:
+                flat.meta[MEMORY] = factor.meta[MEMORY]
+            operands += [flat, axes]
         out = [dim for dim in kept if shape[dim] > 1]
         made = node.graph.call_function(torch.einsum, (*operands, out))
         whole = node.graph.call_function(aten.reshape.default, (made, list(node.meta[FORM][0])))
         whole = node.graph.call_function(aten.contiguous.default, (whole,))
     whole.meta[FORM] = node.meta[FORM]
+    if MEMORY in node.meta:  # of which there may be views
+        whole.meta[MEMORY] = node.meta[MEMORY]
     node.replace_all_uses_with(whole)
     node.graph.erase_node(node)
     node.graph.erase_node(product)
