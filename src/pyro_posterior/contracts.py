@@ -86,6 +86,7 @@ class RunPlan:
     engine: str
     draws: Draws = "stratified"
     replicates: int = 1  # independent parts that the draws are divided into, to tell errors
+    chunk_bytes: int = 0  # of random numbers drawn at once, by which sums round; 0: the loop draws
 
     @property
     def replicate_lengths(self) -> tuple[int, ...]:
@@ -135,6 +136,11 @@ class Program(Protocol):
     @property
     def tier(self) -> str:
         """What draws the first minibatch; every part says its own."""
+        ...
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Bytes of random numbers made at once, which a run keeps to; 0: one draw at a time."""
         ...
 
     @property
@@ -231,6 +237,11 @@ class Store(Protocol):
     def __enter__(self) -> Store: ...
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None: ...
+
+    @property
+    def plan(self) -> RunPlan:
+        """The plan of the run that it belongs to, as whoever was first began it."""
+        ...
 
     def missing(self) -> frozenset[int]:
         """Numbers of the segments that are still to be written by anyone, as of now."""

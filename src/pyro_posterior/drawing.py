@@ -36,6 +36,8 @@ def draw_segments(
         Called with the number of values drawn since the last call.
     """
     begun = [_Begun(segment) for segment in sorted(segments, key=lambda segment: segment.number)]
+    if not begun:
+        return  # and no program is made
     waiting: dict[int, list[tuple[_Begun, int, int]]] = {}
     for one in begun:
         for index, first, behind in one.segment.pieces:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,8 +22,7 @@ from pyro_posterior.keyed.state import fresh_seed
 from pyro_posterior.labelled import labelled
 from pyro_posterior.labels import with_dims
 from pyro_posterior.parameters import check_fitted, set_up_guide, stored_names
-from pyro_posterior.program import make_program
-from pyro_posterior.reading.globals import warn_of_unkeyed
+from pyro_posterior.program import Recipe
 from pyro_posterior.reading.identity import model_identity
 from pyro_posterior.reading.read import read
 from pyro_posterior.reading.result import Reading
@@ -45,7 +43,7 @@ class Job:
     plan: RunPlan
     batches: Batches
     reading: Reading
-    make: Callable[[], Program]
+    recipe: Recipe
     summaries: SummaryPlan
     segments: tuple[Segment, ...]
     rows: int  # observations per segment
@@ -54,15 +52,28 @@ class Job:
     hidden: tuple[Site, ...] = ()  # drawn for reductions and not returned
     reductions: tuple[Reduction, ...] = ()
 
-    @functools.cached_property
-    def program(self) -> Program:
-        """What draws; compiled when it is first wanted, which it is not where all is there."""
-        return self.make()
-
     @property
     def drawn(self) -> tuple[Site, ...]:
         """All sites that are drawn."""
         return self.plan.sites + self.hidden
+
+    @property
+    def program(self) -> Program:
+        """What draws, made when it is first asked for.
+
+        Raises
+        ------
+        RequestError
+            The run was begun with another one, elsewhere or earlier.
+        """
+        program = self.recipe.program(self.plan.chunk_bytes)
+        if program.tier != self.plan.engine:
+            raise RequestError(
+                f"this run was begun with the {self.plan.engine}, and here only the {program.tier} "
+                "draws it, which rounds in another way: go on with the same versions and device, or "
+                "start anew with overwrite=True"
+            )
+        return program
 
     @property
     def parts(self) -> dict[str, str]:
@@ -85,7 +96,8 @@ class Job:
         """What other processes that make this job again need not read."""
         nothing = Minibatch(0, ())
         digests = tuple(self.batches.digest(index) for index in range(len(self.plan.batch_sizes)))
-        return Known(replace(self.reading, record=None, first=nothing, last=nothing), digests)
+        reading = replace(self.reading, record=None, first=nothing, last=nothing)
+        return Known(reading, digests, self.plan.engine, self.plan.chunk_bytes)
 
     def sites_of(self, segment: Segment) -> tuple[Site, ...]:
         """The sites that a segment holds, in the model's order."""
@@ -128,6 +140,8 @@ class Known:
 
     reading: Reading  # without what belongs to that process: its record, data of minibatches
     digests: tuple[str, ...]
+    engine: str
+    chunk_bytes: int
 
 
 def prepare(request: Request, place: Place, known: Known | None = None) -> Job:
@@ -203,23 +217,22 @@ def prepare(request: Request, place: Place, known: Known | None = None) -> Job:
         if is_asked(request):
             identity["answers"] = words_digest(what_is_asked(request, answers))
         digests = [batches.digest(index) for index in range(len(reading.sizes))]
-
-    @functools.cache
-    def program() -> Program:
-        made = make_program(engine, sampler, reading, drawn, count, place.device)
-        if made.tier == "loop":
-            warn_of_unkeyed(sampler, reading.first, [site.name for site in drawn])
-        return made
-
-    finished = earlier is not None and earlier.needs_no_program(engine)
-    plan = replace(plan, engine=earlier.tier if earlier and finished else program().tier)
+    begun = known or earlier  # what they say of the program holds until one is needed
+    if begun is not None and engine == "auto" and begun.engine == "loop":
+        engine = "loop"
+    recipe = Recipe(engine, sampler, reading, drawn, count, place.device)
+    if begun is not None and (begun.engine == "loop") == (engine == "loop"):
+        plan = replace(plan, engine=begun.engine, chunk_bytes=begun.chunk_bytes)
+    else:
+        program = recipe.program()
+        plan = replace(plan, engine=program.tier, chunk_bytes=program.chunk_bytes)
     rows = earlier.segment_rows if earlier else segment_rows(replace(plan, sites=drawn))
     return Job(
         request=request,
         plan=plan,
         batches=batches,
         reading=reading,
-        make=program,
+        recipe=recipe,
         summaries=summaries,
         segments=cut(replace(plan, sites=drawn), rows, digests, homes=reading.homes(drawn)),
         rows=rows,

@@ -19,6 +19,7 @@ class LoopProgram:
     sampler: JointSampler
     tier: str = "loop"
     workers: int = 1
+    chunk_bytes: int = 0
 
     def parts(self, minibatch: Minibatch, sites: Sequence[Site]) -> list[Part]:
         """One part: a run of guide and model gives the sites all together."""

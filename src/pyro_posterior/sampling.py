@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from pyro_posterior.contracts import Store
@@ -151,6 +152,7 @@ def run(request: Request, about: Mapping[str, Any] | None = None) -> Posterior:
         with preparing(request.show_progress):
             job = prepare(request, place)
         with open_store(job) as store:
+            job = replace(job, plan=store.plan)
             execute(job, store)
             return finish(job, store, started, about or {})
 

@@ -14,11 +14,10 @@ import pytest
 import torch
 
 from pyro_posterior import Posterior
+from pyro_posterior import program as recipe
 from pyro_posterior.errors import StoreError
-from pyro_posterior.job import prepare
-from pyro_posterior.request import Request
-from pyro_posterior.sampling import execute, finish, open_store
-from pyro_posterior.session import undisturbed
+from pyro_posterior.loop import LoopProgram
+from pyro_posterior.sliced import build, sizes
 from store_helpers import Batches, assert_same_bytes, complete_segments, run
 from toy_models import ConjugateNormal, assert_same
 
@@ -90,24 +89,54 @@ def test_a_finished_store_is_read_not_drawn(tmp_path):
     assert {f: f.stat().st_mtime_ns for f in store.rglob("*")} == times
 
 
-@pytest.mark.parametrize("asked", ["auto", "sliced"])
-def test_a_finished_store_needs_no_program(tmp_path, asked):
-    toy, store = ConjugateNormal(), tmp_path / "s.zarr"
-    first = run(toy, toy.data, batch_size=5, store=store, engine="auto")
-    options = {"num_samples": 11, "return_samples": True, "seed": 1, "engine": asked}
-    request = Request(toy.model, toy.guide, toy.data, batch_size=5, store=store, **options)
-    with undisturbed(request) as place:
-        job = prepare(request, place)
-        with open_store(job) as opened:
-            execute(job, opened)
-            again = finish(job, opened, 0.0)
-    assert "program" not in vars(job)
+@pytest.mark.parametrize(
+    ("engine", "asked", "other"),
+    [("auto", "auto", "loop"), ("auto", "sliced", "loop"), ("loop", "loop", "sliced")],
+)
+def test_a_finished_store_is_compared_without_a_program_or_a_draw(
+    tmp_path, monkeypatch, engine, asked, other
+):
+    toy, read = ConjugateNormal(), []
+    data = Batches(toy, [4] * 5 + [2], read.append)
+    options = {"obs_plate": "obs", "store": tmp_path / "s.zarr"}
+    first = run(toy, data, engine=engine, **options)
+    with pytest.raises(StoreError, match="engine: '.*' in the store, '.*' now"):
+        run(toy, data, engine=other, **options)
+    options["engine"] = asked
+
+    def none(*args, **kwargs):
+        raise AssertionError("a program was made, or run")
+
+    monkeypatch.setattr(recipe, "build_sliced", none)
+    monkeypatch.setattr(LoopProgram, "parts", none)
+    monkeypatch.setattr(recipe, "warn_of_unkeyed", none)
+    read.clear()
+    again = run(toy, data, **options)
+    assert read == [0, 1, *range(6)]  # two to see that there are several, then all of them once
     assert_same(first, again)
-    assert again.plan.engine == first.plan.engine == "batched slice"
-    assert again.program == first.program
-    assert again.info == first.info
-    with pytest.raises(StoreError, match="engine: 'batched slice' in the store, 'loop' now"):
-        run(toy, toy.data, batch_size=5, store=store, engine="loop")
+    assert (again.program, again.info) == (first.program, first.info)
+    changed = ConjugateNormal()
+    changed.y[5] += 1
+    with pytest.raises(StoreError, match="data: other values in the observations 4 to 7"):
+        run(toy, Batches(changed, [4] * 5 + [2]), **options)
+    with pytest.raises(AssertionError, match="a program was made"):
+        run(toy, data, overwrite=True, **options)
+
+
+def test_a_run_goes_on_with_as_many_random_numbers_at_once(tmp_path, monkeypatch):
+    """So that sums round in the same way where the cache is another one."""
+    sliced = functools.partial(run, engine="sliced")
+    toy, store = ConjugateNormal(), tmp_path / "s.zarr"
+    whole = sliced(toy, toy.data, batch_size=2, store=tmp_path / "whole.zarr")
+    with pytest.raises(Stop):
+        sliced(toy, Batches(toy, [2] * 11, stop_at(store, 2)), obs_plate="obs", store=store)
+    assert whole.plan.chunk_bytes == sizes.chunk_bytes(torch.device("cpu"))
+    monkeypatch.setattr(build, "chunk_bytes", lambda device: 12345)
+    resumed = sliced(toy, Batches(toy, [2] * 11), obs_plate="obs", store=store)
+    assert resumed.plan == whole.plan
+    assert f"{whole.plan.chunk_bytes} bytes each" in resumed.program
+    assert_same_bytes(tmp_path / "whole.zarr", store)
+    assert sliced(toy, toy.data, batch_size=2).plan.chunk_bytes == 12345
 
 
 def test_without_a_seed_the_unfinished_run_gives_it(tmp_path):

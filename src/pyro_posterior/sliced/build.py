@@ -40,7 +40,7 @@ def build_sliced(
     device: torch.device,
     strict: bool = False,
     seen: Record | None = None,
-    chunk: int | None = None,
+    chunk: int = 0,
 ) -> SlicedProgram:
     """Record, slice, batch and check on the first and the last minibatch.
 
@@ -62,7 +62,7 @@ def build_sliced(
         A record of the first minibatch from before the sites were known.
     chunk
         Bytes of random numbers in a chunk, as an earlier run reported them (`SlicedProgram.chunk_bytes`);
-        by default as suits the machine.
+        0: as suits the machine.
 
     Raises
     ------

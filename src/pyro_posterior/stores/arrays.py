@@ -95,6 +95,6 @@ class Arrays:
             wanted = self.form(result, site, found.shape, found.dtype)
         except StoreError as error:
             raise damaged(root, str(error)) from error
-        if found.metadata != wanted.metadata:
+        if found != wanted:
             raise damaged(root, f"{where} is laid out in another way than the header says")
         return found

@@ -20,6 +20,7 @@ _LISTED = 5
 def differences(stored: Header, wanted: Header) -> list[str]:
     """In what the run of a store and the one that wants to go on differ; empty for the same run."""
     theirs, ours = dict(stored.json["run"]), dict(wanted.json["run"])
+    theirs["chunk_bytes"] = ours["chunk_bytes"]  # a run goes on with its own, on any machine
     found = _site_differences(theirs.pop("sites"), ours.pop("sites"))
     had, has = stored.plan.num_obs, wanted.plan.num_obs
     if had != has:

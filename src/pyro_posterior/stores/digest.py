@@ -61,9 +61,10 @@ def _parameters(
     for place, module in enumerate(modules):
         state = module.state_dict()
         found += [(f"{place}.{name}", state[name]) for name in sorted(state)]
-    met = [_met(sampler, minibatch) for minibatch in ends]
-    found += sorted(met[0].items())
-    if met[0].keys() != met[1].keys():  # every minibatch may have its own: all there are count
+    met = {minibatch.index: _met(sampler, minibatch) for minibatch in ends}
+    first, last = (met[minibatch.index] for minibatch in ends)
+    found += sorted(first.items())
+    if first.keys() != last.keys():  # every minibatch may have its own: all there are count
         found += sorted(pyro.get_param_store().named_parameters())
     return found
 

@@ -21,15 +21,9 @@ class Earlier:
     path: Path
     seed: int
     segment_rows: int
-    tier: str  # of the program that drew
+    engine: str  # the tier that draws its first minibatch
+    chunk_bytes: int
     finished: bool
-
-    def needs_no_program(self, engine: str) -> bool:
-        """Whether all is drawn, by a program that a call with this ``engine`` would use.
-
-        What is recorded of model and guide settles which program that is, and is compared.
-        """
-        return self.finished and (engine == "auto" or (engine == "loop") == (self.tier == "loop"))
 
     def seed_to_go_on_with(self) -> int:
         """Seed of an unfinished run, so that a call without one can go on.
@@ -63,7 +57,5 @@ def earlier_run(path: str | Path | None) -> Earlier | None:
     if not holds_run(path):
         return None
     progress = read_progress(path)
-    header = progress.header
-    return Earlier(
-        path, header.plan.seed, header.segment_rows, header.plan.engine, progress.finished
-    )
+    plan, rows = progress.header.plan, progress.header.segment_rows
+    return Earlier(path, plan.seed, rows, plan.engine, plan.chunk_bytes, progress.finished)

@@ -7,7 +7,7 @@ import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,9 +15,10 @@ import torch
 
 from pyro_posterior.contracts import Kind, RunPlan, Segment, Site
 from pyro_posterior.errors import StoreError
+from pyro_posterior.labels import site_dims
 from pyro_posterior.stores.checks import check, names, numbers, text, whole
 from pyro_posterior.stores.files import damaged, read_inside
-from pyro_posterior.stores.layout import RESULT_NAME
+from pyro_posterior.stores.layout import RESULT_NAME, array_names
 from pyro_posterior.stores.sealed import SEAL, from_json, sealed, unsealed
 
 #: Version of the format in docs/store-format.md.
@@ -31,6 +32,8 @@ MOST_MINIBATCHES = 10_000_000
 
 #: And so many observations.
 MOST_OBSERVATIONS = 2**40
+
+_SITE_FIELDS = tuple(field.name for field in fields(Site))
 
 #: Name of the metadata file of every group and array.
 METADATA = "zarr.json"
@@ -55,6 +58,12 @@ class Header:
         return found | {k: (low, min(low + rows, end)) for k, low in enumerate(starts, start=1)}
 
     @functools.cached_property
+    def array_folders(self) -> frozenset[str]:
+        """Folders of arrays that a result can have: of sites, and of labels."""
+        dims = {dim for dims in site_dims(self.plan).values() for dim in dims}
+        return frozenset(dims | set(array_names(site.name for site in self.plan.sites).values()))
+
+    @functools.cached_property
     def json(self) -> dict[str, Any]:
         """As plain values, sealed."""
         plan = self.plan
@@ -74,6 +83,7 @@ class Header:
                     "engine": plan.engine,
                     "draws": plan.draws,
                     "replicates": plan.replicates,
+                    "chunk_bytes": plan.chunk_bytes,
                     "identity": dict(self.identity),
                 },
                 "segment_rows": self.segment_rows,
@@ -157,7 +167,7 @@ def header_in(content: bytes, path: Path) -> Header:
 def _checked(held: Mapping[str, Any]) -> Header:
     """The header of plain values, each of which is what it has to be."""
     run = held["run"]
-    sites = tuple(_site_from_json(fields) for fields in run["sites"])
+    sites = tuple(_site_from_json(site) for site in run["sites"])
     check(len({site.name for site in sites}) == len(sites), "a site comes twice")
     times = [(whole(size), whole(count, 1)) for size, count in run["minibatches"]]
     check(sum(count for _, count in times) <= MOST_MINIBATCHES, "too many minibatches")
@@ -176,6 +186,7 @@ def _checked(held: Mapping[str, Any]) -> Header:
         engine=text(run["engine"]),
         draws="stratified" if run["draws"] == "stratified" else "independent",
         replicates=whole(run["replicates"], 1),
+        chunk_bytes=whole(run["chunk_bytes"]),
     )
     rows = whole(held["segment_rows"])
     check(bool(rows) or not plan.local_sites, "segment_rows")
@@ -195,33 +206,33 @@ def _checked(held: Mapping[str, Any]) -> Header:
 
 
 def _site_to_json(site: Site) -> dict[str, Any]:
-    fields = asdict(site)
-    fields["dtype"] = str(site.dtype).removeprefix("torch.")
-    return {**fields, "shape": list(site.shape), "dims": list(site.dims)}
+    values = {name: getattr(site, name) for name in _SITE_FIELDS}
+    values["dtype"] = str(site.dtype).removeprefix("torch.")
+    return {**values, "shape": list(site.shape), "dims": list(site.dims)}
 
 
-def _site_from_json(fields: Mapping[str, Any]) -> Site:
-    dtype: Any = getattr(torch, text(fields["dtype"]), None)
+def _site_from_json(held: Mapping[str, Any]) -> Site:
+    dtype: Any = getattr(torch, text(held["dtype"]), None)
     check(isinstance(dtype, torch.dtype), "a site's dtype")
-    shape, axis = numbers(fields["shape"]), fields["batch_axis"]
-    check(fields["kind"] in get_args(Kind), "a site's kind")
-    check(fields["scope"] in ("global", "local"), "a site's scope")
-    check((axis is None) == (fields["scope"] == "global"), "a site's batch_axis")
+    shape, axis = numbers(held["shape"]), held["batch_axis"]
+    check(held["kind"] in get_args(Kind), "a site's kind")
+    check(held["scope"] in ("global", "local"), "a site's scope")
+    check((axis is None) == (held["scope"] == "global"), "a site's batch_axis")
     if axis is not None:
         check(-len(shape) <= whole(axis, -math.inf) < 0, "a site's batch_axis")
-    dims = tuple(None if name is None else text(name) for name in fields["dims"])
+    dims = tuple(None if name is None else text(name) for name in held["dims"])
     check(len(dims) in (0, len(shape)), "a site's dims")
     site = Site(
-        name=text(fields["name"]),
-        kind=fields["kind"],
-        scope=fields["scope"],
+        name=text(held["name"]),
+        kind=held["kind"],
+        scope=held["scope"],
         shape=shape,
         dtype=dtype,
         batch_axis=axis,
-        rows_per_obs=whole(fields["rows_per_obs"], 1),
+        rows_per_obs=whole(held["rows_per_obs"], 1),
         dims=dims,
     )
-    check(set(fields) == set(asdict(site)), "a site's fields")
+    check(set(held) == set(_SITE_FIELDS), "a site's fields")
     return site
 
 

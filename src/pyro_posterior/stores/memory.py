@@ -26,6 +26,11 @@ class MemoryStore:
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         return None
 
+    @property
+    def plan(self) -> RunPlan:
+        """The plan of the one run that it is for."""
+        return self._plan
+
     def missing(self) -> frozenset[int]:
         """Numbers of the segments that have not come yet."""
         return frozenset(self._missing)

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pyro_posterior.contracts import RunPlan
 from pyro_posterior.errors import StoreError
 from pyro_posterior.files import PARTIAL
-from pyro_posterior.labels import site_dims
 from pyro_posterior.stores.files import explained
 from pyro_posterior.stores.header import METADATA, Header
-from pyro_posterior.stores.layout import array_names
 
 #: Group of the labels as they were given.
 COORDS = "coords"
@@ -28,13 +24,6 @@ _OWN = re.compile(rf"segments/(\d+\.(json|bin)|locks/\d+)|{re.escape(RUN)}|{re.e
 _OWN_FOLDERS = re.compile(r"segments(/locks)?")
 
 
-@functools.lru_cache(maxsize=4)
-def _array_folders(plan: RunPlan) -> frozenset[str]:
-    """Folders of arrays that a result can have: of sites, and of labels."""
-    dims = {dim for dims in site_dims(plan).values() for dim in dims}
-    return frozenset(dims | set(array_names(site.name for site in plan.sites).values()))
-
-
 def is_part(header: Header, name: str) -> bool:
     """Whether a file or folder, named from the root on, can belong to the store of this header."""
     if _OWN.fullmatch(name) or _OWN_FOLDERS.fullmatch(name):
@@ -45,7 +34,7 @@ def is_part(header: Header, name: str) -> bool:
         return False
     if rest in ("", METADATA):
         return True
-    if group != COORDS and array not in _array_folders(header.plan):
+    if group != COORDS and array not in header.array_folders:
         return False
     return array not in (".", "..") and (inside in ("", METADATA) or bool(_CHUNK.fullmatch(inside)))
 

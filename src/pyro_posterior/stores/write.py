@@ -6,13 +6,12 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pyro_posterior.contracts import Finished, SegmentResult, Site
+from pyro_posterior.contracts import Finished, RunPlan, SegmentResult, Site
 from pyro_posterior.errors import StoreError
 from pyro_posterior.files import sync_folder
 from pyro_posterior.stores import locks
@@ -20,8 +19,7 @@ from pyro_posterior.stores.array import Owned
 from pyro_posterior.stores.arrays import Arrays
 from pyro_posterior.stores.background import Background
 from pyro_posterior.stores.closing import close, is_closed
-from pyro_posterior.stores.files import explained, read_inside, write_inside
-from pyro_posterior.stores.form import Form
+from pyro_posterior.stores.files import explained, read_inside
 from pyro_posterior.stores.header import METADATA, Header
 from pyro_posterior.stores.marks import (
     FOLDER,
@@ -33,16 +31,13 @@ from pyro_posterior.stores.marks import (
     write_partials,
 )
 from pyro_posterior.stores.parts import remove_leftovers
+from pyro_posterior.stores.pieces import Pieces, rows_of
 from pyro_posterior.stores.read import read_store
-from pyro_posterior.stores.sealed import digest_of
 
 logger = logging.getLogger(__name__)
 
 #: Segments of more bytes are written while nothing else is drawn, so that memory holds one of them.
 BESIDE_BYTES = 200_000_000
-
-#: Chunks that are compressed and written at the same time.
-_WRITERS = 4
 
 
 class ZarrStore:
@@ -60,10 +55,9 @@ class ZarrStore:
         self._data = dict(zip(header.segments, header.data, strict=True))
         self._sites = {site.name: site for site in header.plan.sites}
         self._owned = Owned(path, header.owner)
-        self._forms: dict[tuple[str, str], tuple[Form, str]] = {}
         self._complete = {number for number in header.segments if self._is_complete(number)}
         self._background = Background()
-        self._pool = ThreadPoolExecutor(_WRITERS, thread_name_prefix="pyro_posterior-chunks")
+        self._pieces = Pieces(path, header)
 
     def __enter__(self) -> ZarrStore:
         return self
@@ -76,14 +70,20 @@ class ZarrStore:
         try:
             self._background.close()
         finally:
-            self._pool.shutdown()
+            self._pieces.close()
 
     # ------------------------------------------------------------------------------- what is there
+
+    @property
+    def plan(self) -> RunPlan:
+        """The plan in the header."""
+        return self._header.plan
 
     def missing(self) -> frozenset[int]:
         """Numbers of the segments that are still to be written, whoever wrote the others."""
         self._background.wait()
-        self._complete = {number for number in self._header.segments if self._is_complete(number)}
+        rest = frozenset(self._header.segments) - self._complete
+        self._complete |= {number for number in rest if self._is_complete(number)}
         return frozenset(self._header.segments) - self._complete
 
     def describe(self) -> str:
@@ -147,7 +147,7 @@ class ZarrStore:
         except StoreError:
             return False
         axis = self._arrays.axis(site, len(form.shape))
-        positions = list(form.positions(axis, self._rows(number, site)))
+        positions = list(form.positions(axis, rows_of(self._header, number, site)))
         base = os.path.join(self.path, result, folder, "c")
         files = (os.path.join(base, *map(str, position)) for position in positions)
         return len(digests) == 1 + len(positions) and all(map(os.path.isfile, files))
@@ -180,10 +180,7 @@ class ZarrStore:
             self._owned.check()
             mark = find_mark(self.path, self._header, number)
             if mark is None or not self._is_complete(number):
-                digests = {
-                    name: dict(zip(arrays, self._write_arrays(number, name, arrays), strict=True))
-                    for name, arrays in result.results.items()
-                }
+                digests = self._pieces.write(number, result.results)
                 mark = Mark(
                     number=number,
                     owner=self._header.owner,
@@ -198,60 +195,6 @@ class ZarrStore:
                 write_mark(self.path, mark)
                 sync_folder(self.path / FOLDER)
         self._complete.add(number)
-
-    def _write_arrays(
-        self, number: int, result: str, arrays: Mapping[str, np.ndarray]
-    ) -> Iterator[tuple[str, ...]]:
-        """Write the pieces of one result; digests of their metadata and chunks."""
-        for name, values in arrays.items():
-            site, piece = self._sites[name], np.asarray(values)
-            form, digest = self._form(result, site, piece)
-            folder = (result, self._arrays.folders[name], "c")
-            axis = self._arrays.axis(site, piece.ndim)
-            rows = self._rows(number, site)
-
-            def write_chunk(
-                position: tuple[int, ...],
-                form: Form = form,
-                piece: np.ndarray = piece,
-                folder: tuple[str, ...] = folder,
-                axis: int | None = axis,
-                start: int = rows[0],
-            ) -> str:
-                at = []
-                for place, (index, length) in enumerate(zip(position, form.chunks, strict=True)):
-                    low = index * length - (start if place == axis else 0)
-                    at.append(slice(low, low + length))
-                content = form.encode(piece[tuple(at)])
-                write_inside(self.path, content, *folder, *map(str, position))
-                return digest_of(content)
-
-            yield (digest, *self._pool.map(write_chunk, form.positions(axis, rows)))
-
-    def _form(self, result: str, site: Site, piece: np.ndarray) -> tuple[Form, str]:
-        """The form of the array that ``piece`` is a part of, made when its first piece comes."""
-        wanted = self._arrays.form(result, site, piece.shape, piece.dtype)
-        key = (result, site.name)
-        if key not in self._forms:
-            place = (result, self._arrays.folders[site.name], METADATA)
-            if not self.path.joinpath(*place).is_file():
-                write_inside(self.path, wanted.metadata, *place)
-            content = read_inside(self.path, *place)
-            form = self._arrays.stored_form(self.path, result, site, content)
-            self._forms[key] = form, digest_of(content)
-        form, digest = self._forms[key]
-        if form.metadata != wanted.metadata:
-            raise StoreError(
-                f"{result} of site {site.name!r} has dtype {piece.dtype} and shape {piece.shape}, "
-                f"but {form.dtype} and {form.shape} in the whole store {str(self.path)!r}: its "
-                "summary functions are others, or give other numbers for other minibatches. Give "
-                "another path, or start anew with overwrite=True"
-            )
-        return form, digest
-
-    def _rows(self, number: int, site: Site) -> tuple[int, int]:
-        first, behind = self._header.segments[number]
-        return site.rows(first), site.rows(behind)
 
     # --------------------------------------------------------------------------------------- ending
 
