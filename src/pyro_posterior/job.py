@@ -176,7 +176,7 @@ def prepare(request: Request, place: Place, known: Known | None = None) -> Job:
             sampler,
             batches if several and known is None else (first,),
             only_rows=batches.only_rows,
-            model_draws=request.model_draws,
+            model_draws=request.model_draws or bool(request.infer_discrete),
         )
         if known is None or is_extended(known.reading) != bool(sampler.extensions):
             return found

@@ -56,6 +56,7 @@ class JointSampler:
     cubes: tuple[int, ...] = ()  # lengths of the hypercubes of stratified draws
     extensions: tuple[Callable[[poutine.Trace, poutine.Trace], None], ...] = ()  # add sites
     from_model: frozenset[str] = frozenset()  # sites for which the guide is not asked
+    around: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None  # the replayed model
 
     def is_local(self, msg: Any) -> bool:
         """Whether draws of this site differ between minibatches."""
@@ -90,6 +91,7 @@ class JointSampler:
         for name in self.from_model & set(guide_trace.nodes):
             guide_trace.remove_node(name)
         replayed = poutine.replay(self.model, trace=guide_trace)
+        replayed = replayed if self.around is None else self.around(replayed)
         with PermutedRows(), naming("model", minibatch):
             model_trace = poutine.trace(replayed).get_trace(*minibatch.args, **minibatch.kwargs)
         check_parts(guide_trace, model_trace)

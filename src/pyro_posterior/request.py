@@ -65,6 +65,7 @@ class Request:
     derived: Mapping[str, Callable[[Mapping[str, Any]], Any]] | None = None
     grouped: Mapping[str, tuple[Any, ...]] | None = None
     log_likelihood: bool = False
+    infer_discrete: bool | Literal["mode"] = False
     client: Any = None
     shard: tuple[int, int] | Literal["auto"] | None = None
     threads: int | None = None
@@ -124,6 +125,15 @@ class Request:
             raise RequestError(
                 f"predictive={self.predictive!r} is unknown: choose True, False or 'new' (no latent "
                 "variable of an observation is taken from the guide)"
+            )
+        if self.infer_discrete not in (True, False, "mode"):
+            raise RequestError(
+                f"infer_discrete={self.infer_discrete!r} is unknown: choose True, False or 'mode'"
+            )
+        if self.infer_discrete and self.log_likelihood:
+            raise RequestError(
+                "infer_discrete= and log_likelihood=True exclude each other: log densities given "
+                "drawn discrete sites are not those of the model that sums them out"
             )
         for name in ("derived", "grouped", "do"):
             value = getattr(self, name)

@@ -112,6 +112,9 @@ def sample_posterior(*args: Any, **kwargs: Any) -> Posterior:
     log_likelihood
         Keep log densities of each observation and of model and guide, for `Posterior.loo` and
         `Posterior.khat`: a number per draw and observation.
+    infer_discrete
+        Draw discrete sites that the fit summed out (``TraceEnum_ELBO``), given each joint draw and
+        the data, and give their probabilities as ``z_probs``; "mode": the most probable values.
     client
         A ``dask.distributed.Client`` whose workers draw; model, guide and data are sent to them
         once (``data`` may be a function without arguments that opens the data there).

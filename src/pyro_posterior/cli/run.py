@@ -129,6 +129,14 @@ def add_run(commands: Any) -> None:
         help="draw the observed sites anew; 'new': for data that were not fitted",
     )
     add("--expected", action="store_true", default=UNSET, help="means of predictions, not draws")
+    add(
+        "--infer-discrete",
+        nargs="?",
+        const=True,
+        choices=("mode",),
+        default=UNSET,
+        help="draw discrete sites that the fit summed out; 'mode': their most probable values",
+    )
     add("--log-likelihood", action="store_true", default=UNSET, help="pointwise log densities")
     add(
         "--derived",

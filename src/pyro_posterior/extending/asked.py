@@ -12,6 +12,7 @@ from pyro_posterior.contracts import Minibatch, Reduction, Site
 from pyro_posterior.errors import RequestError
 from pyro_posterior.extending import densities
 from pyro_posterior.extending.derived import Derive
+from pyro_posterior.extending.discrete import check_local, discrete_of
 from pyro_posterior.extending.groups import grouped_reductions
 from pyro_posterior.extending.intervene import check_one_for_all
 from pyro_posterior.extending.nodes import Extension
@@ -48,6 +49,7 @@ def is_asked(request: Request) -> bool:
         or request.do
         or request.log_likelihood
         or request.grouped
+        or request.infer_discrete
     )
 
 
@@ -88,7 +90,14 @@ def extend(
         return Answers(sampler, reading, chosen, (), ())
     predicts = bool(request.predictive or request.expected)
     sampler = prepared(request, sampler, first, predicts)
+    around = None
+    if request.infer_discrete:
+        traces = trace_of(sampler, sampler.guide, first), trace_of(sampler, sampler.model, first)
+        around = discrete_of(*traces, mode=request.infer_discrete == "mode")
+        sampler = replace(sampler, around=around)
     reading = read(sampler)
+    if around is not None and len(reading.sizes) > 1:
+        check_local(around.names, reading.sites)
     needs_rows = request.log_likelihood or request.grouped or request.predictive == "new"
     if needs_rows and reading.obs_plate is None:
         outcomes = [*_observed(request, reading), *reading.choice.missing]
@@ -176,7 +185,12 @@ def what_is_asked(request: Request, answers: Answers) -> list[Any]:
         if isinstance(one, Grouped)
     ]
     set_to = {name: torch.as_tensor(value).tolist() for name, value in (request.do or {}).items()}
-    flags = [str(request.predictive), request.expected, request.log_likelihood]
+    flags = [
+        str(request.predictive),
+        request.expected,
+        request.log_likelihood,
+        str(request.infer_discrete),
+    ]
     return [flags, dict(request.derived or {}), set_to, totals]
 
 
