@@ -17,6 +17,7 @@ from pyro_posterior.data.sources import NoSuchBatch
 from pyro_posterior.doubts import warn_of_laplace
 from pyro_posterior.errors import RequestError
 from pyro_posterior.extending.asked import extend, is_asked, is_extended, what_is_asked
+from pyro_posterior.extending.forecasts import check_forecast
 from pyro_posterior.joint import JointSampler
 from pyro_posterior.keyed.state import fresh_seed
 from pyro_posterior.labelled import labelled
@@ -161,7 +162,9 @@ def prepare(request: Request, place: Place, known: Known | None = None) -> Job:
     several = second is not None
     del second
     stored = stored_names()
-    if not (request.predictive or request.expected):  # which may go without the outcome
+    predicts = bool(request.predictive or request.expected)
+    check_forecast(request.model, first, predicts)
+    if not predicts:  # predictions may go without the outcome
         check_arguments(request.model, request.guide, first)
     warn_of_laplace(request.guide)
     set_up_guide(request.guide, first, seed)
