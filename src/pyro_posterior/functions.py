@@ -8,6 +8,7 @@ of the package; while a file itself is run, its folder comes first, as in ``pyth
 from __future__ import annotations
 
 import contextlib
+import difflib
 import importlib
 import importlib.util
 import os
@@ -37,8 +38,12 @@ def find_function(text: str) -> Callable[..., Any]:
         found = getattr(found, part, None)
     if not callable(found):
         public = sorted(key for key, value in vars(module).items() if callable(value))
-        names = ", ".join(key for key in public if not key.startswith("_"))
-        raise RequestError(f"{where} has no function {name!r}; it has: {names or 'none'}")
+        public = [key for key in public if not key.startswith("_")]
+        shown = difflib.get_close_matches(name, public, 5) if len(public) > 20 else public
+        more = " (and others)" if len(public) > len(shown) else ""
+        raise RequestError(
+            f"{where} has no function {name!r}; it has: {', '.join(shown) or 'none'}{more}"
+        )
     function: Callable[..., Any] = found
     return function
 

@@ -110,7 +110,7 @@ def test_what_is_strange_then_wide_comes_first_and_is_said():
         "<strong>Wide:</strong> the intervals of wide are",
         "<strong>Without spread:</strong> all draws of fixed, empty are",
         "<strong>Mostly zero:</strong> more than half of the values of empty",
-        "with 100 independent draws, a mean is known to 10 %",
+        "with 100 stratified draws, the error of a mean is at most about 10 %",
         "<strong>Convergence:</strong>",
     ):
         assert words in page
@@ -241,3 +241,13 @@ def test_summaries_of_other_shapes_are_said_not_drawn():
     page = report_html(posterior)
     assert "neither draws nor a summary" in page
     assert cards_of(page)["z"] == []
+
+
+@pytest.mark.parametrize("draws", ["stratified", "independent"])
+def test_the_precision_is_that_of_the_draws_there_are(draws):
+    posterior = small()
+    posterior.plan = replace(posterior.plan, draws=draws)
+    page = report_html(posterior)
+    assert ("the error of a mean is at most about" in page) == (draws == "stratified")
+    assert f"200 {draws} draws" in page
+    assert "7.1 %" in page

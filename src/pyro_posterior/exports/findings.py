@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pyro_posterior.contracts import Site
+from pyro_posterior.contracts import RunPlan, Site
 from pyro_posterior.errors import RequestError
 from pyro_posterior.exports.views import SiteFigures, SiteView
 from pyro_posterior.posterior import Posterior
@@ -71,19 +71,26 @@ def findings(posterior: Posterior, looked: Sequence[Looked]) -> list[str]:
         )
     if zero := [each for each in looked if (each.figures.zeros or 0) > _ZEROS]:
         found.append(f"Mostly zero: more than half of the values of {_listed(zero)} are exactly 0.")
-    draws = posterior.plan.num_samples
-    if draws > 1:
-        found.append(
-            f"Precision: with {draws:,} independent draws, a mean is known to "
-            f"{100 / np.sqrt(draws):.2g} % of the posterior's standard deviation; more draws make "
-            "the numbers finer, not truer."
-        )
+    if posterior.plan.num_samples > 1:
+        found.append(_precision(posterior.plan))
     found.append(
         "Convergence: the draws come from the fitted guide, each on its own, so there are no "
         "chains to compare. Whether the fit had converged shows in its loss, which should have "
         "levelled off, and in predictions that resemble the data."
     )
     return found
+
+
+def _precision(plan: RunPlan) -> str:
+    share = f"{100 / np.sqrt(plan.num_samples):.2g} % of the posterior's standard deviation"
+    if plan.draws == "stratified":
+        known = (
+            f"{plan.num_samples:,} stratified draws, the error of a mean is at most about {share}, "
+            "and mostly far smaller (mcse=True measures it)"
+        )
+    else:
+        known = f"{plan.num_samples:,} independent draws, a mean is known to {share}"
+    return f"Precision: with {known}; more draws make the numbers finer, not truer."
 
 
 def _listed(looked: Sequence[Looked]) -> str:

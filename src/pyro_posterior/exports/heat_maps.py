@@ -129,7 +129,12 @@ def _heat_map(
         ],
         "layer": [
             {
-                "mark": {"type": "rect", "clip": True},
+                "mark": {
+                    "type": "rect",
+                    "clip": True,
+                    "stroke": {"expr": "scale('color', datum.value)"},  # no seams between cells
+                    "strokeWidth": 0.7,
+                },
                 "params": [zoom("x", "y")],
                 "encoding": {
                     **encoding,

@@ -70,23 +70,25 @@ def map_of(view: SiteView, places: np.ndarray) -> Chart | None:
         notes.append(f"{len(chosen):,} of {len(places):,} observations.")
     if len(columns) < table.shape[1]:
         notes.append(f"The {len(columns)} of {table.shape[1]} columns that vary most.")
-    return Chart(f"map of {view.middle}", _spec(view, told), data, " ".join(notes))
+    return Chart(f"map of {view.middle}", _spec(view, told, len(chosen)), data, " ".join(notes))
 
 
-def _spec(view: SiteView, told: list[str]) -> dict[str, Any]:
+def _spec(view: SiteView, told: list[str], count: int) -> dict[str, Any]:
+    size = int(min(150, max(20, 40_000 // count)))  # square pixels, a quarter of the panel in all
     several = len(told) > 1
     shown: dict[str, Any] = {"name": "shown", "value": 0}
     if several:
         places = list(range(len(told)))
         shown["bind"] = {"input": "select", "options": places, "labels": told, "name": "shown "}
-    position = {"type": "quantitative", "axis": None, "scale": {"zero": False}}
+    scale = {"zero": False, "nice": False, "padding": 10}  # so that no spot at the edge is cut
+    position = {"type": "quantitative", "axis": None, "scale": scale}
     return {
         "height": 340,
         "params": [shown],
         "transform": [{"calculate": "datum['value' + shown]", "as": "value"}],
         "layer": [
             {
-                "mark": {"type": "circle", "opacity": 0.9, "size": 34, "clip": True},
+                "mark": {"type": "circle", "opacity": 0.9, "size": size, "clip": True},
                 "params": [
                     {
                         "name": "zoom",
@@ -99,7 +101,7 @@ def _spec(view: SiteView, told: list[str]) -> dict[str, Any]:
                 ],
                 "encoding": {
                     "x": {"field": "x", **position},
-                    "y": {"field": "y", **position, "scale": {"zero": False, "reverse": True}},
+                    "y": {"field": "y", **position, "scale": {**scale, "reverse": True}},
                     "color": {
                         "field": "value",
                         "type": "quantitative",
