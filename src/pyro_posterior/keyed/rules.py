@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from pyro_posterior.errors import CannotSliceError
-from pyro_posterior.keyed import angles, filling, samplers
+from pyro_posterior.keyed import angles, filling, gammas, samplers
 from pyro_posterior.keyed.calls import Call, by_name
 from pyro_posterior.keyed.keys import Key, Where
 
@@ -82,8 +82,8 @@ RULES: dict[Any, Rule] = _by_packet(
         "_fused_dropout": Rule(filling.fused_dropout),
         "rrelu_with_noise": Rule(filling.rrelu, silent=_eval),
         "rrelu_with_noise_": Rule(filling.rrelu_, silent=_eval),
-        "_standard_gamma": Rule(samplers.standard_gamma, PARTLY),
-        "_sample_dirichlet": Rule(samplers.dirichlet, PARTLY),
+        "_standard_gamma": Rule(gammas.standard_gamma, PARTLY),
+        "_sample_dirichlet": Rule(gammas.dirichlet, PARTLY),
         "multinomial": Rule(samplers.multinomial),
         "poisson": Rule(samplers.poisson, INDEPENDENT),
         "binomial": Rule(samplers.binomial, INDEPENDENT),

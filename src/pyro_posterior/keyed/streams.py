@@ -23,7 +23,7 @@ _held = threading.local()
 
 def _numbers(words: tuple[int, ...], units: range, length: int) -> np.ndarray:
     """``(unit, length)`` 64-bit words, a hash (SplitMix64's, with half of the key in its middle)."""
-    first, second = (_joined(words[i], words[i + 1]) for i in (0, 2))
+    first, second = (joined(words[i], words[i + 1]) for i in (0, 2))
     rows = np.arange(units.start, units.stop, dtype=np.uint64)[:, None]
     x: Any = rows * np.uint64(length) + np.arange(1, length + 1, dtype=np.uint64)
     x *= np.uint64(0x9E3779B97F4A7C15)
@@ -37,7 +37,8 @@ def _numbers(words: tuple[int, ...], units: range, length: int) -> np.ndarray:
     return x
 
 
-def _joined(high: int, low: int) -> np.uint64:
+def joined(high: int, low: int) -> np.uint64:
+    """Two 32-bit words as one of 64."""
     return np.uint64((high & 0xFFFFFFFF) << 32 | low & 0xFFFFFFFF)
 
 
