@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pyro.distributions as dist
 import pytest
+import scipy.stats
 import torch
 from torch.nn import functional
 
@@ -394,3 +395,29 @@ def test_student_draws_have_heavy_tails():
         [keyed(lambda: dist.StudentT(3.0 * ONES).sample(), i) for i in range(DRAWS)]
     )
     assert (draws.abs() > 5).double().mean().item() == pytest.approx(0.0154, abs=0.004)
+
+
+@pytest.mark.parametrize("shape", [0.05, 0.7, 1.0, 2.5, 300.0])
+def test_gamma_numbers_follow_their_distribution(shape):
+    """By the Kolmogorov-Smirnov test, those drawn again among them."""
+    where = Where(3, range(40), 0)
+    shapes = torch.full((1, 250), shape, dtype=torch.float64)
+    made = draw_many(aten._standard_gamma.default, Key("s", 0, True), where, (shapes,), {})
+    many = draw_many(
+        aten._standard_gamma.default, Key("s", 0, True), where, (shapes.expand(40, 250),), {}
+    )
+    full = draw_many(
+        aten._standard_gamma.default, Key("s", 0, True), where, (shapes.repeat(40, 1),), {}
+    )
+    assert torch.equal(many, full)  # parameters that all draws share, or each has
+    assert torch.equal(made, full)
+    assert scipy.stats.kstest(full.flatten().numpy(), "gamma", args=(shape,)).pvalue > 1e-3
+
+
+def test_gamma_numbers_of_no_values_and_of_no_shape():
+    key, where = Key("s", 0, True), Where(3, range(4), 0)
+    gamma = aten._standard_gamma.default
+    assert draw_many(gamma, key, where, (torch.ones(4, 0),), {}).shape == (4, 0)
+    made = draw_many(gamma, key, where, (torch.tensor([[math.nan, 2.0]]).expand(4, 2),), {})
+    assert made[:, 0].isnan().all()
+    assert (made[:, 1] > 0).all()

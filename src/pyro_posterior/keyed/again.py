@@ -10,28 +10,30 @@ import torch
 from pyro_posterior.keyed.keys import Key, Where
 from pyro_posterior.keyed.streams import joined
 
+_GOLD: Any = np.uint64(0x9E3779B97F4A7C15)
+
 
 def numbers_again(
-    key: Key, at: Where, columns: int, places: np.ndarray, turn: int, purpose: str = "again"
+    key: Key, at: Where, columns: int, places: np.ndarray, turns: np.ndarray, purpose: str = "again"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A normal and a uniform number in (0, 1) for some of the values of ``(len(at.draws), columns)``.
+    """Normal and uniform numbers, ``(turn, value)``, for some values of ``(len(at.draws), columns)``.
 
     Parameters
     ----------
     places
         Flat indices. A value's numbers do not depend on which others are asked for.
-    turn
-        How often the value is drawn again.
+    turns
+        The how-manieth numbers of each.
     """
     words = key.words(at, purpose)
     rows, column = np.divmod(places, columns)
     x: Any = (rows + at.draws.start).astype(np.uint64)
-    x = _mixed(x * np.uint64(0x9E3779B97F4A7C15) + joined(words[0], words[1]))
+    x = _mixed(x * _GOLD + joined(words[0], words[1]))
     x ^= joined(words[2], words[3])
     x = _mixed(x + column.astype(np.uint64) * np.uint64(0xD1342543DE82EF95))
     x ^= joined(words[4], words[5])
-    one = _unit(_mixed(x + np.uint64((2 * turn * 0x9E3779B97F4A7C15) % 2**64)))
-    other = _unit(_mixed(x + np.uint64(((2 * turn + 1) * 0x9E3779B97F4A7C15) % 2**64)))
+    which: Any = 2 * turns[:, None].astype(np.uint64)
+    one, other = (_unit(_mixed(x + (which + i) * _GOLD)) for i in (np.uint64(0), np.uint64(1)))
     return torch.special.ndtri(torch.from_numpy(one)).numpy(), other
 
 

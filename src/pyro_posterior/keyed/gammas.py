@@ -20,6 +20,9 @@ from pyro_posterior.keyed.scratch import scratch
 #: Values worked on at a time, few enough for a cache.
 AT_ONCE = 1 << 15
 
+#: So few values get several numbers at a time, since the calls cost more.
+FEW = 1000
+
 
 def standard_gamma(call: Call) -> torch.Tensor:
     """Gamma numbers of rate 1."""
@@ -47,7 +50,9 @@ def _gamma(call: Call, shape: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor 
     c = (9 * d).rsqrt_()
     x = call.fill_like(NORMAL, shape, dtype)
     u = call.fill(UNIFORM, tuple(shape.shape[1:]), dtype, shape.device, "accept", False)
-    _cube(call, *(part.reshape(len(part), -1) for part in (x, u, d, c)))
+    columns = math.prod(shape.shape[1:])
+    if columns:
+        _cube(call, *(part.reshape(len(part), columns) for part in (x, u, d, c)))
     if not low:
         return x, None
     boost = call.fill(EXPONENTIAL, tuple(shape.shape[1:]), dtype, shape.device, "boost")
@@ -63,6 +68,7 @@ def _cube(call: Call, x: torch.Tensor, u: torch.Tensor, d: torch.Tensor, c: torc
     count, columns = x.shape
     step = max(1, AT_ONCE // max(1, columns)) if x.device.type == "cpu" else max(1, count)
     one = torch.ones((), dtype=x.dtype, device=x.device)
+    left: list[list[np.ndarray]] = []
     for low in range(0, count, step):
         rows = slice(low, low + step)
         at, accept = x[rows], u[rows]
@@ -74,13 +80,13 @@ def _cube(call: Call, x: torch.Tensor, u: torch.Tensor, d: torch.Tensor, c: torc
         unsure = _where(accept >= bound)
         places = unsure % columns if len(d) == 1 and len(at) > 1 else unsure
         few = [_taken(x, i) for x, i in ((at, unsure), (accept, unsure), (d[mine], places))]
+        left.append([unsure + low * columns, *few])
         at.mul_(c[mine]).add_(1)
         torch.mul(at, at, out=bound)
         at.mul_(bound).mul_(d[mine])
-        if len(unsure):
-            values = torch.from_numpy(_settled(call, unsure + low * columns, columns, *few))
-            where = torch.from_numpy(unsure).to(x.device)
-            at.view(-1)[where] = values.to(x.dtype).to(x.device)
+    where, *few = (np.concatenate(parts) for parts in zip(*left, strict=True))
+    values = torch.from_numpy(_settled(call, where, columns, *few)).to(x.dtype)
+    x.view(-1)[torch.from_numpy(where).to(x.device)] = values.to(x.device)
 
 
 def _where(mask: torch.Tensor) -> np.ndarray:
@@ -101,8 +107,7 @@ def _settled(
     """Gamma numbers of a few values: by the whole test, then drawn anew until they pass it."""
     made = np.full(len(x), math.nan)
     left, turn = np.flatnonzero(d == d), 0
-    if len(left) < len(x):
-        places, x, u, d = (part[left] for part in (places, x, u, d))
+    x, u, d, places = x[None, left], u[None, left], d[left], places[left]
     with np.errstate(all="ignore"):
         while len(left):
             v = 1 + x / np.sqrt(9 * d)
@@ -110,9 +115,12 @@ def _settled(
             right = np.log(u) < 0.5 * (x * x) + d * (
                 1 - v + np.log(v)
             )  # no, where v is not above 0
-            made[left[right]] = v[right] * d[right]
-            wrong, turn = ~right, turn + 1
-            left, places, d = left[wrong], places[wrong], d[wrong]
+            first = right.argmax(0)
+            found = right[first, np.arange(len(left))]
+            made[left] = np.where(found, v[first, np.arange(len(left))] * d, math.nan)
+            turns = np.arange(turn, turn + (4 if len(left) < FEW else 1)) + 1
+            left, places, d = left[~found], places[~found], d[~found]
             if len(left):
-                x, u = numbers_again(call.key, call.at, columns, places, turn)
+                x, u = numbers_again(call.key, call.at, columns, places, turns)
+                turn += len(turns)
     return made
