@@ -63,6 +63,18 @@ class Call:
         """``(draw, *shape)`` numbers of a kind, under this operation's key."""
         return fill(kind, self.key, self.at, shape, dtype, device, purpose, stratified)
 
+    def fill_in_place(self, kind: Kind) -> torch.Tensor:
+        """Numbers for each value of the tensor that an operation changes; its memory where it fits."""
+        like: torch.Tensor = self["self"]
+        target = like if like.is_contiguous() else None
+        shape = tuple(like.shape[1:])
+        return fill(kind, self.key, self.at, shape, like.dtype, like.device, target=target)
+
+    def put(self, made: torch.Tensor) -> torch.Tensor:
+        """The tensor that an operation changes, with these values."""
+        target: torch.Tensor = self["self"]
+        return target if made.data_ptr() == target.data_ptr() else target.copy_(made)
+
     def fill_like(self, kind: Kind, like: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         """Numbers for each value of a tensor with the draw axis in front."""
         return self.fill(kind, tuple(like.shape[1:]), dtype, like.device)

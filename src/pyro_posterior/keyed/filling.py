@@ -17,9 +17,7 @@ def _floating(dtype: torch.dtype) -> torch.dtype:
 
 def normal_(call: Call) -> torch.Tensor:
     """``N(mean, std)`` in place."""
-    target: torch.Tensor = call["self"]
-    made = call.fill_like(NORMAL, target, target.dtype)
-    return target.copy_(_scaled(made, call["mean"], call["std"]))
+    return call.put(_scaled(call.fill_in_place(NORMAL), call["mean"], call["std"]))
 
 
 def _scaled(made: torch.Tensor, mean: Any, std: Any) -> torch.Tensor:
@@ -51,35 +49,29 @@ def normal_functional(call: Call) -> torch.Tensor:
 
 def uniform_(call: Call) -> torch.Tensor:
     """Uniform numbers from ``from`` to ``to`` in place."""
-    target: torch.Tensor = call["self"]
     low, high = call["from"], call["to"]
-    made = call.fill_like(UNIFORM, target, target.dtype)
+    made = call.fill_in_place(UNIFORM)
     if (low, high) != (0, 1):
         made.mul_(high - low).add_(low)
         if high > low:  # the end is left out, whatever the rounding
             end = torch.tensor(high, dtype=made.dtype)
             made.clamp_(max=torch.nextafter(end, torch.full_like(end, low)).item())
-    return target.copy_(made)
+    return call.put(made)
 
 
 def exponential_(call: Call) -> torch.Tensor:
     """Exponential numbers of rate ``lambd`` in place."""
-    target: torch.Tensor = call["self"]
-    return target.copy_(call.fill_like(EXPONENTIAL, target, target.dtype).div_(call["lambd"]))
+    return call.put(call.fill_in_place(EXPONENTIAL).div_(call["lambd"]))
 
 
 def cauchy_(call: Call) -> torch.Tensor:
     """Cauchy numbers in place."""
-    target: torch.Tensor = call["self"]
-    made = call.fill_like(CAUCHY, target, target.dtype)
-    return target.copy_(_scaled(made, call["median"], call["sigma"]))
+    return call.put(_scaled(call.fill_in_place(CAUCHY), call["median"], call["sigma"]))
 
 
 def log_normal_(call: Call) -> torch.Tensor:
     """Log-normal numbers in place."""
-    target: torch.Tensor = call["self"]
-    made = call.fill_like(NORMAL, target, target.dtype)
-    return target.copy_(_scaled(made, call["mean"], call["std"]).exp_())
+    return call.put(_scaled(call.fill_in_place(NORMAL), call["mean"], call["std"]).exp_())
 
 
 def geometric_(call: Call) -> torch.Tensor:

@@ -24,6 +24,7 @@ class Kind:
     inverse: Callable[[torch.Tensor], torch.Tensor]  # of 2u - 1, in place
     ends: Callable[[np.ndarray, np.ndarray], np.ndarray]  # of distances to 0 or 1; whether 1
     native: str  # torch's own, for independent draws on a GPU
+    scale: float = 1.0  # to multiply the inverse with
 
 
 def _signed(value: np.ndarray, upper: np.ndarray) -> np.ndarray:
@@ -35,9 +36,10 @@ def _normal_end(distance: np.ndarray) -> np.ndarray:
 
 
 NORMAL = Kind(
-    lambda x: x.erfinv_().mul_(math.sqrt(2)),
+    torch.Tensor.erfinv_,
     lambda distance, upper: _signed(_normal_end(distance), upper),
     "normal_",
+    math.sqrt(2),
 )
 
 #: In (0, 1), ends left out.
@@ -70,6 +72,7 @@ def fill(
     device: torch.device,
     purpose: str = "",
     stratified: bool = True,
+    target: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """``(len(at.draws), *shape)`` numbers; ``shape`` is that of one draw.
 
@@ -79,11 +82,14 @@ def fill(
         Keeps the numbers apart that one operation takes for several ends.
     stratified
         Spread them over the draws where there are hypercubes.
+    target
+        Memory for them, contiguous, of that shape, dtype and device; None: new memory.
     """
     if not stratified:
         at = replace(at, cubes=())
     columns = math.prod(shape)
-    out = torch.empty((len(at.draws), columns), dtype=dtype, device=device)
+    whole = (len(at.draws), columns)
+    out = torch.empty(whole, dtype=dtype, device=device) if target is None else target.view(whole)
     for piece in at.pieces() if columns else ():
         name = f"{purpose}{piece.cube}"
         if device.type != "cpu" and piece.length == 1:
@@ -100,7 +106,11 @@ def _fill_piece(kind: Kind, words: tuple[int, ...], piece: Piece, out: torch.Ten
     tails, low = [], 0
     for block in blocks(words, columns, piece.length, _work(out.dtype), out.device, step):
         x, tail = uniforms(block, draws[:, None], _work(out.dtype))
-        out[:, low : low + x.shape[1]] = kind.inverse(x)
+        part = out[:, low : low + x.shape[1]]
+        if kind.scale == 1.0:
+            part.copy_(kind.inverse(x))
+        else:
+            torch.mul(kind.inverse(x), kind.scale, out=part)
         low += x.shape[1]
         tails.append(tail)
     tail = together(tails)
@@ -127,7 +137,7 @@ def at_points(
     column = flat - row * columns
     there = replace(whole, bits=whole.bits[:, column], numbers=column)
     x, tail = uniforms(there, (row + at.draws.start).to(torch.int32), _work(dtype))
-    out = kind.inverse(x).to(dtype, copy=True)
+    out = (kind.inverse(x) * kind.scale).to(dtype)
     ends = kind.ends(tail.distance(whole.words, 1), tail.upper)
     out[torch.from_numpy(tail.rows)] = _ends(kind, ends, out)
     return out

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from pyro_posterior.keyed.scratch import scratch
@@ -32,6 +33,11 @@ def mixed(x: torch.Tensor) -> torch.Tensor:
 
 def _fold(x: torch.Tensor, shift: int, moved: torch.Tensor | None = None) -> torch.Tensor:
     """``x ^= x >> shift`` without the sign, which torch's shift drags along."""
+    if moved is not None and x.device.type == "cpu":  # NumPy's shift knows no sign: fewer passes
+        whole, part = x.numpy(), moved.numpy()
+        np.right_shift(whole.view(np.uint32), shift, out=part.view(np.uint32))
+        np.bitwise_xor(whole, part, out=whole)
+        return x
     moved = torch.bitwise_right_shift(x, shift, out=moved)
     moved &= (1 << (32 - shift)) - 1
     x ^= moved
