@@ -184,3 +184,25 @@ def test_a_guide_that_reads_the_outcome_is_named():
             with_locals, amortised, (torch.zeros(5),), predictive=True, num_samples=4, **QUIET
         )
     assert "amortised was called with None for 'y'" in "".join(caught.value.__notes__)
+
+
+@pytest.mark.parametrize("engine", ["loop", "sliced"])
+def test_the_mean_alone_of_an_outcome_without_data(engine):
+    def latent(x, y=None):
+        pyro.sample("b", dist.Normal(0.0, 3.0))
+        with pyro.plate("obs", len(x)):
+            pyro.sample("e", dist.Normal(5.0, 1.0))
+
+    x = torch.arange(6.0)
+    got = sample_posterior(
+        with_locals,
+        latent,
+        {"x": x},
+        expected=True,
+        do={"b": 2.0, "e": 1.0},
+        num_samples=3,
+        engine=engine,
+        **QUIET,
+    )
+    assert list(got.sites) == ["y_expected"]
+    np.testing.assert_array_equal(got.draws["y_expected"], (2 * x + 1).expand(3, -1))

@@ -33,6 +33,33 @@ def test_draws_are_joint_in_minibatches(cell2location, engine):
     assert mismatch(unlike["posterior_samples"]) > 1e-3
 
 
+def test_share_of_cell_types_per_region(cell2location, engine):
+    """The lines of the page for users of scvi-tools; shares of a region add up in every draw."""
+    adata = cell2location.adata
+    adata.obs["region"] = np.where(np.arange(SPOTS) % 3 == 0, "tumour", "normal")
+    posterior = sample_posterior(
+        cell2location,
+        num_samples=8,
+        batch_size=40,
+        return_sites=["w_sf"],
+        return_samples=True,
+        derived={"share": lambda s: s["w_sf"] / s["w_sf"].sum(-1, keepdim=True)},
+        grouped={"share_by_region": ("share", "region", "mean")},
+        engine=engine,
+        seed=1,
+        show_progress=False,
+    )
+    w = posterior.draws["w_sf"].astype(float)
+    share = w / w.sum(-1, keepdims=True)
+    tumour = (adata.obs["region"] == "tumour").to_numpy()
+    difference = posterior.contrast("share_by_region", "tumour", "normal")
+    np.testing.assert_allclose(
+        difference.draws, share[:, tumour].mean(1) - share[:, ~tumour].mean(1), atol=1e-6
+    )
+    assert difference.above_zero.shape == (TYPES,)
+    np.testing.assert_allclose(posterior.draws["share_by_region"].sum(-1), 1.0, rtol=1e-6)
+
+
 def test_a_last_minibatch_of_one_spot(cell2location, engine):
     posterior = sample_posterior(
         cell2location, num_samples=4, batch_size=SPOTS - 1, engine=engine, show_progress=False

@@ -111,6 +111,7 @@ def extend(
         reading = read(sampler)
     extensions: list[Extension] = []
     returned: list[str] = []
+    undrawn: list[str] = []  # outcomes without data of which the mean alone is asked
     observed = _observed(request, reading)
     if request.log_likelihood:
         extensions.append(_densities(reading, observed))
@@ -131,6 +132,8 @@ def extend(
         extensions.append(Predict(observed, missing, bool(request.predictive), averaged))
         if request.predictive:
             returned += [*observed, *missing]
+        else:
+            undrawn += outcomes
         returned += [EXPECTED.format(name) for name in averaged]
     if request.derived:
         extensions.append(Derive(dict(request.derived)))
@@ -145,7 +148,7 @@ def extend(
                 "is made of some of the observations only: return a row per observation, and let "
                 "grouped= add them up"
             )
-    sites = _chosen(request, reading, returned, observed)
+    sites = _chosen(request, reading, returned, observed, undrawn)
     known = {site.name: site for site in reading.sites}
     if len(reading.sizes) > 1:
         for name in request.do or ():
@@ -229,10 +232,16 @@ def _say_missing(reading: Reading, missing: Sequence[str]) -> None:
 
 
 def _chosen(
-    request: Request, reading: Reading, returned: Sequence[str], observed: Sequence[str]
+    request: Request,
+    reading: Reading,
+    returned: Sequence[str],
+    observed: Sequence[str],
+    undrawn: Sequence[str],
 ) -> tuple[Site, ...]:
     """The sites asked for, those of extensions among them."""
     excluded = request.exclude_sites or ()
+    if request.return_sites is None and not isinstance(excluded, str):
+        excluded = [*excluded, *undrawn]
     returned = [name for name in returned if name not in excluded]
     wanted = request.return_sites
     if wanted is not None:
@@ -240,7 +249,7 @@ def _chosen(
         wanted = [*named, *(name for name in returned if name not in wanted)]
     if wanted is None and not any(_returnable(s, request) for s in reading.sites):
         wanted = []
-    chosen = reading.choice.select(wanted, request.exclude_sites, request.return_observed)
+    chosen = reading.choice.select(wanted, excluded or None, request.return_observed)
     data = {OBSERVED.format(name) for name in observed if name in returned}
     names = {site.name for site in chosen} | data
     hidden = {"density"}
