@@ -114,6 +114,29 @@ def test_blocks_run_in_order(name: str, tmp_path: Path, monkeypatch: pytest.Monk
         exec(compile(block, f"{name}, block {number}", "exec"), namespace)
 
 
+def warnings_of_the_source() -> dict[str, str]:
+    """What each call of `warn` says, as far as it is no value, by where it stands."""
+    found = {}
+    for file in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "warn":
+                texts = [x.value for x in ast.walk(node.args[0]) if isinstance(x, ast.Constant)]
+                found[f"{file.name}:{node.lineno}"] = "".join(t for t in texts if isinstance(t, str))
+    return found
+
+
+def test_troubleshooting_has_every_warning_and_no_other() -> None:
+    page = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
+    table = page.partition("## Every warning")[2].partition("\n## ")[0]
+    told = re.findall(r'^\| "(.*?)" \|', table, re.M)
+    said = warnings_of_the_source()
+    assert len(said) >= 15
+    for place, text in said.items():
+        assert any(words in text for words in told), (place, text)
+    for words in told:
+        assert any(words in text for text in said.values()), words
+
+
 @pytest.mark.parametrize(
     "words",
     ["posterior predictive", "HDI", "trace", "log-likelihood", "subsampling", "out of memory"],

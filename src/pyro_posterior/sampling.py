@@ -137,7 +137,9 @@ def sample_posterior(*args: Any, **kwargs: Any) -> Posterior:
     Raises
     ------
     RequestError
-        An argument, the data or the guide does not fit; nothing has been drawn.
+        An argument, the data or the guide does not fit. Nearly all such is found before anything
+        is drawn; what a function of the caller's returns, and batches that differ on a later
+        pass, only then.
     CannotSliceError
         Under ``engine="sliced"``, where only the loop gives the right numbers.
     StoreError

@@ -12,7 +12,7 @@ EXIT_CODES = """\
 exit codes:
   0    done
   1    failed while working: a store cannot be read or written, or the model raised
-  2    the command, its arguments or the data do not fit; nothing was drawn
+  2    the command, its arguments or the data do not fit
   130  interrupted (Ctrl-C)
 """
 

@@ -85,7 +85,7 @@ def _show_warning(others: Callable[..., None], message: Any, *place: Any) -> Non
 
 
 def is_misuse(error: BaseException) -> bool:
-    """Whether the command or its data are at fault, and nothing was drawn."""
+    """Whether the command or its data are at fault."""
     return isinstance(error, RequestError | MissingPackageError)
 
 
