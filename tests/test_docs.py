@@ -121,7 +121,9 @@ def warnings_of_the_source() -> dict[str, str]:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "warn":
                 texts = [x.value for x in ast.walk(node.args[0]) if isinstance(x, ast.Constant)]
-                found[f"{file.name}:{node.lineno}"] = "".join(t for t in texts if isinstance(t, str))
+                found[f"{file.name}:{node.lineno}"] = "".join(
+                    t for t in texts if isinstance(t, str)
+                )
     return found
 
 
