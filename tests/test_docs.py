@@ -10,6 +10,8 @@ from pathlib import Path
 import pyro
 import pytest
 
+from pyro_posterior.functions import module_of_file
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(
@@ -137,6 +139,13 @@ def test_troubleshooting_has_every_warning_and_no_other() -> None:
         assert any(words in text for words in told), (place, text)
     for words in told:
         assert any(words in text for text in said.values()), words
+
+
+def test_the_short_table_of_benchmarks_is_made_of_the_long_ones() -> None:
+    made = module_of_file(DOCS / "pictures" / "benchmarks_picture.py")
+    page = (DOCS / "benchmarks.md").read_text(encoding="utf-8")
+    assert set(made.runs()) == set(made.CASES)
+    assert made.short_table() in page
 
 
 @pytest.mark.parametrize(
