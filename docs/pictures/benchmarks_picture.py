@@ -103,7 +103,7 @@ def main(folder: Path) -> None:
         figure.tight_layout()
         figure.savefig(folder / f"benchmarks-{what}.svg", metadata={"Date": None})
         plt.close(figure)
-    print(short_table())
+    sys.stdout.write(short_table() + "\n")
 
 
 if __name__ == "__main__":
