@@ -100,6 +100,38 @@ def cell2location() -> Sample:
     return lambda **options: model.sample_posterior(show_progress=False, **options)
 
 
+def resolvi() -> Sample:
+    """RESOLVI on 100 simulated cells with 60 genes, trained for 20 epochs."""
+    from scvi.data import synthetic_iid
+    from scvi.external import RESOLVI
+
+    import scvi
+    from pyro_posterior.scvi import keep_parameters
+    from pyro_posterior.scvi import sample_posterior as sample
+
+    scvi.settings.seed = 0
+    cells = synthetic_iid(batch_size=50, n_genes=60, generate_coordinates=True)
+    cells.obsm["X_spatial"] = cells.obsm["coordinates"]
+    RESOLVI.setup_anndata(cells, labels_key="labels")
+    model = RESOLVI(cells, semisupervised=True, n_hidden=16, n_hidden_encoder=16)
+    model.train(max_epochs=20, enable_progress_bar=False, enable_model_summary=False)
+    keep_parameters(model)
+    return lambda **options: sample(model, show_progress=False, **options)
+
+
+def demo() -> Sample:
+    """The demo's model of real counts, on its first 128 cells."""
+    from pyro_posterior.demo.counts import load_reference
+    from pyro_posterior.demo.model import CountGuide, CountModel, fit
+
+    model = CountModel(load_reference(0))
+    guide = CountGuide(model)
+    counts = torch.as_tensor(load_reference(0).counts, dtype=torch.float32)
+    fit(model, guide, counts, steps=500, batch_size=128, seed=0)
+    data = (counts[:128], torch.arange(128))
+    return lambda **options: sample_posterior(model, guide, data, show_progress=False, **options)
+
+
 def fitted(model: Callable[..., None], guide: Any, *data: torch.Tensor, steps: int = 500) -> Sample:
     """A model and guide fitted by ELBO."""
     pyro.set_rng_seed(0)
@@ -161,6 +193,8 @@ MODELS: dict[str, Callable[[], Sample]] = {
     "encoder": encoder,
     "multivariate": multivariate,
     "flow": flow,
+    "demo": demo,
+    "resolvi": resolvi,
     "cell2location": cell2location,
 }
 

@@ -14,8 +14,8 @@ import torch
 
 from pyro_posterior.keyed.scratch import scratch
 
-#: Words of a column: five for its permutation, three for its bits.
-PERMUTATION, BITS = slice(0, 5), slice(5, 8)
+#: Words of a column: four for its permutation, three for its bits.
+PERMUTATION, BITS = slice(0, 4), slice(4, 7)
 
 _ODD = -1640531527  # the golden ratio, which spreads consecutive numbers
 _M1, _M2 = 0x7FEB352D, -2073254261  # C. Wellons, "Hash function prospector", 2018
@@ -45,10 +45,10 @@ def _fold(x: torch.Tensor, shift: int, moved: torch.Tensor | None = None) -> tor
 
 
 def column_words(words: tuple[int, ...], columns: torch.Tensor) -> torch.Tensor:
-    """``(8, columns)`` words of the columns of these numbers, from the eight of a key."""
+    """``(7, columns)`` words of the columns of these numbers, from the eight of a key."""
     base = mixed(columns.to(torch.int32) + words[0])
-    own = (words[1] ^ words[2] ^ _ODD, *words[1:])
-    made = mixed(base ^ torch.tensor(own, dtype=torch.int32, device=columns.device)[:, None])
+    own = torch.tensor(words[1:], dtype=torch.int32, device=columns.device)
+    made = mixed(base ^ own[:, None])
     made[BITS.start + 1 :] |= 1  # multipliers
     return made
 
