@@ -103,9 +103,11 @@ def _fill_piece(kind: Kind, words: tuple[int, ...], piece: Piece, out: torch.Ten
     count, columns = out.shape
     step = max(256, BLOCK // count) if out.device.type == "cpu" else columns
     draws = torch.arange(piece.first, piece.first + count, dtype=torch.int32, device=out.device)
+    work = _work(out.dtype)
     tails, low = [], 0
-    for block in blocks(words, columns, piece.length, _work(out.dtype), out.device, step):
-        x, tail = uniforms(block, draws[:, None], _work(out.dtype))
+    draws = draws[:, None]
+    for block in blocks(words, columns, piece.length, work, out.device, step):
+        x, tail = uniforms(block, draws, work)
         part = out[:, low : low + x.shape[1]]
         if kind.scale == 1.0:
             part.copy_(kind.inverse(x))
@@ -135,7 +137,7 @@ def at_points(
     (whole,) = blocks(key.words(at, purpose), columns, 1, _work(dtype), flat.device, columns)
     row = torch.div(flat, columns, rounding_mode="floor")
     column = flat - row * columns
-    there = replace(whole, bits=whole.bits[:, column], numbers=column)
+    there = replace(whole, bits=tuple(word[column] for word in whole.bits), numbers=column)
     x, tail = uniforms(there, (row + at.draws.start).to(torch.int32), _work(dtype))
     out = (kind.inverse(x) * kind.scale).to(dtype)
     ends = kind.ends(tail.distance(whole.words, 1), tail.upper)

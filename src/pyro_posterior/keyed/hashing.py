@@ -7,6 +7,7 @@ that of integers that wrap, so that every device gives the same.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -53,18 +54,18 @@ def column_words(words: tuple[int, ...], columns: torch.Tensor) -> torch.Tensor:
     return made
 
 
-def bits(words: torch.Tensor, draws: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+def bits(words: Sequence[torch.Tensor], draws: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
     """32 random bits for each draw and column, the high ones the best.
 
     Parameters
     ----------
     words
-        ``(3, *columns)``, the `BITS` of some columns.
+        The three `BITS` of some columns.
     draws
         Numbers of draws as 32-bit integers, which broadcast against ``columns``.
     """
     add, first, second = words
-    moved = scratch("index", tuple(out.shape), torch.int32, out.device)
+    moved = scratch("index", out.shape, torch.int32, out.device)
     torch.add(draws * _ODD, add, out=out)
     _fold(out, 16, moved).mul_(first)
     return _fold(out, 15, moved).mul_(second)

@@ -18,6 +18,7 @@ from pyro_posterior.keyed.scratch import scratch
 #: Permutations per length, as many as keep to a core's cache; part of the definition of the numbers.
 ENTRIES, MOST, FEWEST = 32768, 64, 8
 
+
 @dataclass(frozen=True)
 class Tables:
     """The permutations for one length, each twice over, so that it can be entered anywhere."""
@@ -45,16 +46,13 @@ def tables(length: int, dtype: torch.dtype, device: torch.device) -> Tables:
     )
 
 
-def places(found: Tables, words: torch.Tensor) -> torch.Tensor:
-    """``(2, column)``, where columns with these words enter the tables."""
+def places(found: Tables, words: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where columns with these words enter the two tables."""
     start, shift, first, second = words[PERMUTATION]
     length, count = found.length, found.count
-    return torch.stack(
-        [
-            _below(first, count) * (2 * length) + _below(start, length),
-            _below(second, count) * (2 * length) + _below(shift, length),
-        ]
-    ).to(torch.int32)
+    enter = _below(first, count) * (2 * length) + _below(start, length)
+    again = _below(second, count) * (2 * length) + _below(shift, length)
+    return enter.to(torch.int32), again.to(torch.int32)
 
 
 def _below(word: torch.Tensor, bound: int) -> torch.Tensor:
@@ -63,7 +61,10 @@ def _below(word: torch.Tensor, bound: int) -> torch.Tensor:
 
 
 def centres(
-    found: Tables, at: torch.Tensor, draws: torch.Tensor, out: torch.Tensor
+    found: Tables,
+    at: tuple[torch.Tensor, torch.Tensor],
+    draws: torch.Tensor,
+    out: torch.Tensor,
 ) -> torch.Tensor:
     """``(draw, column)``: the middle of each draw's stratum, the unit interval taken as (-1, 1).
 

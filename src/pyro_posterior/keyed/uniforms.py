@@ -27,17 +27,18 @@ class Columns:
     """Some columns of one operation: their words and, in a hypercube, where they enter its tables."""
 
     words: tuple[int, ...]  # of the key
-    bits: torch.Tensor
+    bits: tuple[torch.Tensor, ...]
     numbers: torch.Tensor
     tables: strata.Tables | None = None
-    places: torch.Tensor | None = None
+    places: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def cut(self, low: int, high: int) -> Columns:
         """Those from ``low`` to ``high``."""
-        places = None if self.places is None else self.places[:, low:high]
-        return Columns(
-            self.words, self.bits[:, low:high], self.numbers[low:high], self.tables, places
-        )
+        bits = tuple(word[low:high] for word in self.bits)
+        numbers, places = self.numbers[low:high], self.places
+        if places is not None:
+            places = (places[0][low:high], places[1][low:high])
+        return Columns(self.words, bits, numbers, self.tables, places)
 
 
 def make_columns(
@@ -50,7 +51,7 @@ def make_columns(
     """Columns in a hypercube of ``length`` draws; 1: independent draws."""
     found = torch.arange(numbers.start, numbers.stop, device=device)
     made = hashing.column_words(words, found)
-    own = made[hashing.BITS].clone()
+    own = tuple(made[hashing.BITS].clone())
     if length == 1:
         return Columns(words, own, found)
     tables = strata.tables(length, dtype, device)
@@ -152,8 +153,8 @@ def uniforms(
     tuple
         The first is memory that the next call takes, and may be written to.
     """
-    device, count = draws.device, len(columns.numbers)
-    shape = (len(draws), count) if draws.dim() > 1 else (count,)
+    device, count = draws.device, columns.numbers.numel()
+    shape = (draws.shape[0], count) if draws.dim() > 1 else (count,)
     bits = hashing.bits(columns.bits, draws, scratch("bits", shape, torch.int32, device))
     part = scratch("part", shape, dtype, device).copy_(bits)
     if dtype == torch.float64:
