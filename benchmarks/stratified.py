@@ -3,7 +3,7 @@
     python benchmarks/stratified.py [MODEL ...] [--seeds 20] [--draws 1000]
 
 For each site: the variance over seeds of a summary of independent draws over that of stratified ones,
-the median over the site's values; the time of both, seeds alternating; and, with the model "pairs",
+the median over the site's values; the CPU time of both, seeds alternating; and, with the model "pairs",
 the correlations of all pairs of thousands of columns, and "fill", the time of a value.
 """
 
@@ -54,9 +54,9 @@ def table(sample: Sample, seeds: int, draws: int) -> None:
     seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
     for seed in range(seeds):
         for kind in kinds:
-            started = time.perf_counter()
+            started = time.process_time()
             found[kind].append(sample(seed=seed, draws=kind, num_samples=draws))
-            seconds[kind].append(time.perf_counter() - started)
+            seconds[kind].append(time.process_time() - started)
     print(f"{'site':32s} {'values':>7s} " + " ".join(f"{name:>9s}" for name in SUMMARIES))
     for site in found["stratified"][0].plan.sites:
         row = []
@@ -73,7 +73,7 @@ def table(sample: Sample, seeds: int, draws: int) -> None:
         size = found["stratified"][0]["post_sample_means"][site.name].size
         print(f"{site.name:32s} {size:7d} " + " ".join(f"{x:9.3g}" for x in row), flush=True)
     ratios = [b / a for a, b in zip(seconds["independent"], seconds["stratified"], strict=True)]
-    print(f"time, stratified over independent: median {statistics.median(ratios[1:]):.2f}")
+    print(f"CPU time, stratified over independent: median {statistics.median(ratios[1:]):.2f}")
 
 
 # --------------------------------------------------------------------------------------------- models
@@ -222,7 +222,7 @@ def pairs() -> None:
 
 
 def fill_time() -> None:
-    """Nanoseconds a value beside torch's ``normal_``, 128 draws of 4,000 columns, alternating."""
+    """Nanoseconds of the processor a value beside torch's ``normal_``, 128 draws of 4,000 columns, alternating."""
     out, generator = torch.empty(128, 4000), torch.Generator()
     key, shape = Key("z", 0, True), (4000,)
     ways: dict[str, Callable[[], Any]] = {
@@ -237,9 +237,9 @@ def fill_time() -> None:
     taken: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(60):
         for name, way in ways.items():
-            started = time.perf_counter()
+            started = time.thread_time()
             way()
-            taken[name].append((time.perf_counter() - started) / out.numel() * 1e9)
+            taken[name].append((time.thread_time() - started) / out.numel() * 1e9)
     best = {name: statistics.median(values) for name, values in taken.items()}
     print("\nfill, ns a value: " + ", ".join(f"{name} {value:.1f}" for name, value in best.items()))
     for name in ("independent", "stratified"):
