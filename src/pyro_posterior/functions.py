@@ -20,6 +20,9 @@ from typing import Any
 
 from pyro_posterior.errors import RequestError
 
+#: Modules that only this process knows: other processes are sent what is in them.
+OWN_MODULES: dict[str, ModuleType] = {}
+
 
 def find_function(text: str) -> Callable[..., Any]:
     """The function that ``module:function`` or ``file.py:function`` names.
@@ -59,17 +62,21 @@ def module_named(name: str) -> ModuleType:
     if not all(part.isidentifier() for part in name.split(".")):
         raise RequestError(f"{name!r} is no name of a module; a file's name ends in .py")
     root = name.partition(".")[0]
-    if not _is_known(root) and os.getcwd() not in sys.path:
+    own = not _is_known(root)
+    if own and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
         importlib.invalidate_caches()
     try:
-        return importlib.import_module(name)
+        found = importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise
         raise RequestError(
             f"there is no module {name!r} in the current folder or among the installed ones"
         ) from error
+    if own:
+        OWN_MODULES[name] = found
+    return found
 
 
 def module_of_file(path: Path) -> ModuleType:
@@ -89,7 +96,7 @@ def module_of_file(path: Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    sys.modules[name] = OWN_MODULES[name] = module
     with _first(str(path.parent.resolve())):
         spec.loader.exec_module(module)
     return module

@@ -30,7 +30,7 @@ class ByHand:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._path = os.pathsep.join(map(str, (TESTS.parent / "src", TESTS, TESTS / "cli")))
+        self._path = os.pathsep.join(map(str, (TESTS.parent / "src", TESTS)))
         self.running: list[subprocess.Popen[bytes]] = []
         self.address = ""
 

@@ -32,7 +32,7 @@ def pack(job: Job, **changed: Any) -> bytes:
         Something in it cannot be pickled.
     """
     try:
-        import cloudpickle
+        from pyro_posterior.executors.pickling import dumps
     except ModuleNotFoundError as error:
         raise MissingPackageError("cloudpickle", "dask", "drawing in other processes") from error
     request = replace(
@@ -52,13 +52,11 @@ def pack(job: Job, **changed: Any) -> bytes:
         "summary_fun": request.summary_fun,
     }
     try:
-        return cloudpickle.dumps(
-            (request, pyro.get_param_store().get_state(), job.parts, job.known)
-        )
+        return dumps((request, pyro.get_param_store().get_state(), job.parts, job.known))
     except Exception as error:
         for name, value in parts.items():
             try:
-                cloudpickle.dumps(value)
+                dumps(value)
             except Exception as reason:
                 raise RequestError(
                     f"{name} cannot be sent to other processes ({type(reason).__name__}: {reason}): "
