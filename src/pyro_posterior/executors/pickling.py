@@ -6,36 +6,59 @@ keep it. What a handler of Pyro wraps would come back wrapped in another way.
 
 from __future__ import annotations
 
+import functools
 import io
 import pickle
 from typing import Any
 
-import cloudpickle
 from pyro.infer.autoguide.guides import AutoGuide
 from pyro.poutine.messenger import _bound_partial
 
+from pyro_posterior.errors import MissingPackageError
 from pyro_posterior.functions import OWN_MODULES
 
 
 def dumps(value: Any) -> bytes:
-    """Bytes that `pickle.loads` takes, also where modules are only known here."""
-    for module in OWN_MODULES.values():
-        cloudpickle.register_pickle_by_value(module)
+    """Bytes that `pickle.loads` takes, also where modules are only known here.
+
+    Raises
+    ------
+    MissingPackageError
+        cloudpickle is not installed.
+    """
     content = io.BytesIO()
-    _Pickler(content).dump(value)
+    _pickler()(content).dump(value)
     return content.getvalue()
 
 
-class _Pickler(cloudpickle.Pickler):
-    def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, _bound_partial):
-            return type(obj), (obj.func,)
-        if not isinstance(obj, AutoGuide):
+@functools.cache
+def _pickler() -> Any:
+    try:
+        import cloudpickle
+    except ModuleNotFoundError as error:
+        raise MissingPackageError("cloudpickle", "dask", "drawing in other processes") from error
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        def __init__(self, file: io.BytesIO) -> None:
+            super().__init__(file)
+            for module in OWN_MODULES.values():
+                cloudpickle.register_pickle_by_value(module)
+
+        def reducer_override(self, obj: Any) -> Any:
+            if isinstance(obj, _bound_partial):
+                return type(obj), (obj.func,)
+            if isinstance(obj, AutoGuide):
+                return _with_model(obj)
             return super().reducer_override(obj)
-        held = {"_model": obj._model, "master": obj.master}
-        try:
-            function, args, state, *more = obj.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
-            state = {**state, "_model": held["_model"]}
-        finally:
-            vars(obj).update(held)
-        return function, args, state, *more
+
+    return Pickler
+
+
+def _with_model(guide: AutoGuide) -> Any:
+    held = {"_model": guide._model, "master": guide.master}
+    try:
+        function, args, state, *more = guide.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
+        state = {**state, "_model": held["_model"]}
+    finally:
+        vars(guide).update(held)
+    return function, args, state, *more

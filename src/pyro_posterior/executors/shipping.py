@@ -16,6 +16,7 @@ import torch
 from pyro_posterior.contracts import SegmentResult
 from pyro_posterior.drawing import draw_segments
 from pyro_posterior.errors import MissingPackageError, RequestError
+from pyro_posterior.executors.pickling import dumps
 from pyro_posterior.job import Job, prepare
 from pyro_posterior.session import undisturbed
 from pyro_posterior.stores.opening import open_store
@@ -31,10 +32,6 @@ def pack(job: Job, **changed: Any) -> bytes:
     RequestError
         Something in it cannot be pickled.
     """
-    try:
-        from pyro_posterior.executors.pickling import dumps
-    except ModuleNotFoundError as error:
-        raise MissingPackageError("cloudpickle", "dask", "drawing in other processes") from error
     request = replace(
         job.request,
         seed=job.plan.seed,
@@ -53,6 +50,8 @@ def pack(job: Job, **changed: Any) -> bytes:
     }
     try:
         return dumps((request, pyro.get_param_store().get_state(), job.parts, job.known))
+    except MissingPackageError:
+        raise
     except Exception as error:
         for name, value in parts.items():
             try:
