@@ -26,7 +26,7 @@ from pyro_posterior.request import Request
 from pyro_posterior.warn import warn
 
 if TYPE_CHECKING:
-    from pyro_posterior.reading.read import Reading
+    from pyro_posterior.reading.result import Reading
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ def kind_of(node: Any, flow: Flow | None, plates: Set[str]) -> Kind | None:
     if node["type"] != "sample" or is_plate(node) or node["infer"].get("is_auxiliary"):
         return None
     if KIND in node["infer"]:
-        return node["infer"][KIND]  # type: ignore[no-any-return]
+        return node["infer"][KIND]
     if node["infer"].get("_deterministic"):
         return "deterministic"
     fn = node["fn"]
