@@ -37,6 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="*", default=[*CHECKS, *MODELS], metavar="MODEL")
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--draws", type=int, default=1000)
     args = parser.parse_args()
     for name in args.models:
@@ -44,15 +45,15 @@ def main() -> None:
             CHECKS[name]()
             continue
         print(f"\n{name}: {args.draws} draws, {args.seeds} seeds", flush=True)
-        table(MODELS[name](), args.seeds, args.draws)
+        table(MODELS[name](), range(args.first, args.first + args.seeds), args.draws)
 
 
-def table(sample: Sample, seeds: int, draws: int) -> None:
+def table(sample: Sample, seeds: range, draws: int) -> None:
     """Variances of independent draws over those of stratified ones, and the ratio of the times."""
     kinds = ("independent", "stratified")
     found: dict[str, list[Any]] = {kind: [] for kind in kinds}
     seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
-    for seed in range(seeds):
+    for seed in seeds:
         for kind in kinds:
             started = time.process_time()
             found[kind].append(sample(seed=seed, draws=kind, num_samples=draws))
@@ -63,7 +64,7 @@ def table(sample: Sample, seeds: int, draws: int) -> None:
         for name in SUMMARIES:
             spread = {
                 kind: np.array([x[f"post_sample_{name}"][site.name] for x in found[kind]], float)
-                .reshape(seeds, -1)
+                .reshape(len(seeds), -1)
                 .var(0, ddof=1)
                 for kind in kinds
             }
