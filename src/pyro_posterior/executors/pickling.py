@@ -38,7 +38,7 @@ def _pickler() -> Any:
     except ModuleNotFoundError as error:
         raise MissingPackageError("cloudpickle", "dask", "drawing in other processes") from error
 
-    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    class Pickler(cloudpickle.Pickler):
         def __init__(self, file: io.BytesIO) -> None:
             super().__init__(file)
             for module in OWN_MODULES.values():
