@@ -194,3 +194,16 @@ def test_few_programs_are_kept(recordings: list[int]) -> None:
     for number in range(again.MOST_KEPT + 3):
         draws(num_samples=5 + number)
     assert len(again._programs.held) == again.MOST_KEPT
+
+
+def reads_a_free_draw(y: torch.Tensor, index: torch.Tensor) -> None:
+    if torch.rand(()) > 0.5:  # of no consequence
+        pass
+    model(y, index)
+
+
+def test_a_free_read_without_consequence_is_looked_into_once(recordings: list[int]) -> None:
+    draws(model=reads_a_free_draw)
+    before = len(recordings)
+    assert_loops(model=reads_a_free_draw)
+    assert len(recordings) == before

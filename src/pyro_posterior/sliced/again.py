@@ -81,7 +81,7 @@ def keep(
     tier: SliceTier,
 ) -> None:
     """Keep the program of a call whose minibatches at both ends take one course."""
-    if course.only is not None or before.cut.free_reads or any(x.cut.free_reads for x in studies):
+    if course.only is not None:
         return
     form = form_of(before.cut, keyed=False)
     if form_of(course.sliced.cut, keyed=False).steps != form.steps:
@@ -95,7 +95,7 @@ def keep(
         templates.append(template)
     local = locality(studies[0].record)
     kept = _Kept(terms.groups, local, _leaves(before.cut, form), tier, tuple(templates))
-    name = _name(terms, sites, form)
+    name = _name(terms, sites, before, form)
     _programs.held[name] = kept
     _programs.held.move_to_end(name)
     while len(_programs.held) > MOST_KEPT:
@@ -107,7 +107,7 @@ def made_again(
 ) -> tuple[Terms, list[tuple[Course, SliceTier]]] | None:
     """The terms and the course of an earlier call with this one's constants; None: there is none."""
     form = form_of(before.cut, keyed=False)
-    kept = _programs.held.get(_name(terms, sites, form))
+    kept = _programs.held.get(_name(terms, sites, before, form))
     if kept is None:
         return None
     for was, uid in zip(kept.leaves, _leaf_numbers(before.cut, form), strict=True):
@@ -125,14 +125,15 @@ def made_again(
     return terms, [(course, kept.tier)]
 
 
-def _name(terms: Terms, sites: Sequence[Site], form: Form) -> Any:
+def _name(terms: Terms, sites: Sequence[Site], before: Before, form: Form) -> Any:
     """What must be equal beside the operations: all that decides on graphs and keys."""
     sampler = terms.sampler
     code = tuple(_code_of(function) for function in (sampler.guide, sampler.model))
     keys = (sampler.obs_plate, sampler.local_names, sampler.from_model, len(sampler.extensions))
     scopes = tuple(site.scope for site in sites)
     size = (terms.num_samples, terms.device, terms.chunk_bytes)
-    return code, keys, terms.names, scopes, size, form.steps
+    reads = tuple((op.func, op.line) for op in before.cut.free_reads)  # of no consequence then
+    return code, keys, terms.names, scopes, size, reads, form.steps
 
 
 def _code_of(function: Any) -> Any:

@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import _disable_current_modes
-from torch.utils._pytree import tree_flatten
 
 from pyro_posterior.errors import CannotSliceError
 from pyro_posterior.sliced.lines import calling_line
 from pyro_posterior.sliced.masks import is_mask, picked_by_numbers
 from pyro_posterior.sliced.signature import content_of
 from pyro_posterior.sliced.tape import Leak, Op, Ref, Tape
+from pyro_posterior.sliced.tensors import tensors_in
 
 # Ways in which Python sees a tensor's values without any operation being dispatched, ...
 _READS = {"__repr__", "__format__", "__str__", "tolist", "storage_offset", "__reduce_ex__"}
@@ -83,9 +83,8 @@ class LeakWatch(TorchFunctionMode):
         if name == "__deepcopy__" and type(args[0]) is torch.Tensor:  # copies memory unseen
             return args[1].setdefault(id(args[0]), args[0].detach().clone())
         if name == "new_tensor" and len(args) > 1:
-            for value in tree_flatten(args[1])[0]:
-                if isinstance(value, torch.Tensor):
-                    self._note(name, value)
+            for value in tensors_in(args[1]):
+                self._note(name, value)
         elif name in _READS | _MEMORY and args and _is_plain(args[0]):
             self._note(name, args[0])
         elif func in _CONVERSIONS and args and _holds_tensors(args[0]):
@@ -149,7 +148,7 @@ class LeakWatch(TorchFunctionMode):
     def _note_unseen(self, name: str, before: int, args: Any, kwargs: Any) -> None:
         """Tensors that no operation took were read on the way: numbers, lengths, boundaries."""
         seen = {uid for op in self._tape.ops[before:] for uid in op.ins}
-        for value in tree_flatten((args, kwargs))[0]:
+        for value in tensors_in((args, kwargs)):
             if not _is_plain(value) or (value.is_floating_point() and value.numel() != 1):
                 continue
             if self._tape.uid(value) not in seen:
@@ -188,7 +187,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _holds_tensors(data: Any) -> bool:
-    return any(isinstance(x, torch.Tensor) for x in tree_flatten(data)[0])
+    return next(tensors_in(data), None) is not None
 
 
 def _stacked(data: Any, whole: Any) -> torch.Tensor:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch.utils._python_dispatch import _disable_current_modes
-from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils._pytree import tree_flatten
 
 from pyro_posterior.contracts import Minibatch
 from pyro_posterior.errors import CannotSliceError
@@ -20,8 +20,10 @@ from pyro_posterior.keyed.keys import Key
 from pyro_posterior.sliced.lines import calling_line
 from pyro_posterior.sliced.masks import masks_of
 from pyro_posterior.sliced.tensors import (
+    LEAF,
     LOOKS_AT_FORM,
     address,
+    exchanged,
     is_strided,
     shaped_by_values,
     span,
@@ -159,9 +161,8 @@ class Tape:
             same = known.shape == tensor.shape and known.stride() == tensor.stride()
             if same and known.dtype == tensor.dtype and known.data_ptr() == tensor.data_ptr():
                 made = self._number(tensor, storage)
-                spec = tree_flatten(0)[1]
                 alias = torch.ops.aten.alias.default
-                op = Op(alias, (Ref(uid),), {}, (uid,), (made,), spec, ())
+                op = Op(alias, (Ref(uid),), {}, (uid,), (made,), LEAF, ())
                 op.level = max((x.level for x in self.ops if uid in x.outs), default=1)
                 self.ops.append(op)
                 return made
@@ -202,13 +203,17 @@ class Tape:
         level: int = 0,
     ) -> Op:
         """Record an operation that has just run."""
-        flat, spec = tree_flatten((args, kwargs))
-        refs = [Ref(self.uid(x)) if isinstance(x, torch.Tensor) else x for x in flat]
-        ref_args, ref_kwargs = tree_unflatten(refs, spec)
-        ins = tuple(x.uid for x in refs if isinstance(x, Ref))
+        flat: list[torch.Tensor] = []
+
+        def referred(tensor: torch.Tensor) -> Ref:
+            flat.append(tensor)
+            return Ref(self.uid(tensor))
+
+        ref_args, ref_kwargs = exchanged((args, kwargs), referred)
+        ins = tuple(self.uid(x) for x in flat)
         writes = tuple(self.uid(x) for x in written(func, args, kwargs))
-        flat_out, out_spec = tree_flatten(out)
-        by_address = {address(x): x for x in flat if isinstance(x, torch.Tensor)}
+        flat_out, out_spec = ([out], LEAF) if isinstance(out, torch.Tensor) else tree_flatten(out)
+        by_address = {address(x): x for x in flat}
         outs: list[int | None] = []
         for value in flat_out:
             if not isinstance(value, torch.Tensor):
@@ -264,7 +269,7 @@ class Tape:
         with _disable_current_modes():
             shape = tuple(mask.nonzero().shape)
         uid, where = self.uid(mask), torch.ops.aten.nonzero.default
-        op = Op(where, (Ref(uid),), {}, (uid,), (None,), tree_flatten(0)[1], (), None, (shape,))
+        op = Op(where, (Ref(uid),), {}, (uid,), (None,), LEAF, (), None, (shape,))
         op.line = calling_line()
         self.ops.append(op)
 

@@ -2,10 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_flatten
+from torch.utils._pytree import tree_flatten, tree_map
+
+#: How the output of an operation that gives one tensor is laid out.
+LEAF = tree_flatten(0)[1]
+
+
+def exchanged(tree: Any, other: Callable[[torch.Tensor], Any]) -> Any:
+    """Arguments with something else for every tensor; as `tree_map`, several times faster."""
+    if isinstance(tree, torch.Tensor):
+        return other(tree)
+    kind = type(tree)
+    if kind is tuple or kind is list:
+        return kind([exchanged(part, other) for part in tree])
+    if kind is dict:
+        return {name: exchanged(part, other) for name, part in tree.items()}
+    if tree is None or kind in _PLAIN:
+        return tree
+    return tree_map(lambda x: other(x) if isinstance(x, torch.Tensor) else x, tree)
+
+
+_PLAIN = {bool, int, float, complex, str, torch.dtype, torch.device, torch.layout, slice}
+
+
+def tensors_in(tree: Any) -> Iterator[torch.Tensor]:
+    """The tensors among arguments."""
+    found: list[torch.Tensor] = []
+    exchanged(tree, found.append)
+    return iter(found)
 
 
 def is_strided(tensor: torch.Tensor) -> bool:
@@ -38,7 +66,7 @@ def written(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[to
     for position, argument in enumerate(schema.arguments):
         if argument.alias_info is not None and argument.alias_info.is_write:
             given = args[position] if position < len(args) else kwargs.get(argument.name)
-            found += [x for x in tree_flatten(given)[0] if isinstance(x, torch.Tensor)]
+            found += tensors_in(given)
     return found
 
 
