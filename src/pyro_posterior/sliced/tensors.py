@@ -62,7 +62,7 @@ def written(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[to
     schema = getattr(func, "_schema", None)
     if schema is None:
         return list(getattr(func, "writes", lambda args: [])(args))
-    found = []
+    found: list[torch.Tensor] = []
     for position, argument in enumerate(schema.arguments):
         if argument.alias_info is not None and argument.alias_info.is_write:
             given = args[position] if position < len(args) else kwargs.get(argument.name)
