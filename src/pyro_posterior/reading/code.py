@@ -7,6 +7,7 @@ functions and values that they name.
 
 from __future__ import annotations
 
+import dis
 import functools
 import hashlib
 import inspect
@@ -21,6 +22,9 @@ import torch
 _INSTALLED = tuple(
     sysconfig.get_paths()[name] for name in ("purelib", "platlib", "stdlib", "platstdlib")
 )
+
+#: Instructions that look a name up among the globals.
+_LOADS = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes)
 
@@ -52,7 +56,7 @@ class _Walk:
         if isinstance(value, _PLAIN):
             yield repr(value)
         elif isinstance(value, torch.Tensor | np.ndarray | np.generic):
-            yield tensor_words(torch.as_tensor(value)) if _numeric(value) else repr(value)
+            yield tensor_words(_tensor(value)) if _numeric(value) else repr(value)
         elif isinstance(value, CodeType):
             yield from self._code(value)
         elif id(value) in self._met:
@@ -153,13 +157,19 @@ class _Walk:
 
 
 def _names(code: CodeType) -> set[str]:
-    """Global names that code and the functions inside it use."""
+    """Global names that code and the functions inside it use; attributes are no names."""
+    own = {step.argval for step in dis.get_instructions(code) if step.opname in _LOADS}
     inner = [_names(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
-    return set(code.co_names).union(*inner)
+    return own.union(*inner)
 
 
 def _installed(file: str) -> bool:
     return file.startswith(_INSTALLED) or file.startswith("<frozen")
+
+
+def _tensor(value: Any) -> torch.Tensor:
+    """A tensor of a tensor, an array or one of its numbers, however large."""
+    return torch.as_tensor(np.asarray(value) if isinstance(value, np.generic) else value)
 
 
 def _numeric(value: Any) -> bool:
