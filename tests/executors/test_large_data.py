@@ -98,8 +98,10 @@ def client():
 
 
 @pytest.mark.slow
-def test_workers_open_data_on_disk_themselves(tmp_path, client):
-    given = hdf5(tmp_path)
+@pytest.mark.filterwarnings("ignore::UserWarning:anndata")
+@pytest.mark.parametrize("kind", KINDS)
+def test_workers_open_data_on_disk_themselves(tmp_path, client, kind):
+    given = kind(tmp_path)
     whole = draw(given, store=tmp_path / "whole.zarr")
     there = draw(given, store=tmp_path / "there.zarr", client=client)
     assert_same(whole, there)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 
 import pyro
 import pyro.distributions as dist
@@ -11,6 +13,7 @@ import torch
 from pyro import poutine
 from pyro.infer.autoguide import AutoDelta, AutoGuideList, AutoMultivariateNormal, AutoNormal
 
+from pyro_posterior.functions import module_of_file
 from pyro_posterior.reading.code import code_words
 
 pytest.importorskip("cloudpickle")
@@ -62,3 +65,21 @@ def test_a_model_that_a_handler_wraps_comes_back_wrapped_as_it_was():
         sums.append(poutine.trace(each).get_trace(x).log_prob_sum())
     assert sums[0] == sums[1]
     assert code_words(there) == code_words(wrapped)
+
+
+@pytest.mark.parametrize("still_known", [True, False])
+def test_functions_of_a_file_are_known_where_the_file_is_not(tmp_path, still_known):
+    (tmp_path / "only_here.py").write_text("FACTOR = 3\ndef times(x):\n    return FACTOR * x\n")
+    times = module_of_file(tmp_path / "only_here.py").times
+    if not still_known:
+        del sys.modules[times.__module__]
+    content = dumps(times)
+    import cloudpickle
+
+    assert times.__module__ not in cloudpickle.list_registry_pickle_by_value()
+    sys.modules.pop(times.__module__, None)
+    code = "import pickle, sys; print(pickle.load(sys.stdin.buffer)(14))"
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code], input=content, capture_output=True, check=True
+    )
+    assert done.stdout.strip() == b"42"

@@ -125,7 +125,7 @@ def test_errors_of_stratified_means_are_far_below_those_of_independent_ones():
 def test_too_few_draws_for_errors_are_refused():
     with pytest.raises(RequestError, match="mcse=True divides the draws into 8.*at least 16"):
         run(1, num_samples=15)
-    with pytest.raises(RequestError, match="mcse must be True or False"):
+    with pytest.raises(RequestError, match="mcse=0.05 is an error to be reached"):
         run(1, mcse=0.05)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shlex
 from collections.abc import Sequence
 from typing import Any
@@ -44,9 +45,10 @@ def run(options: argparse.Namespace) -> None:
         given["coords"] = read_coords(given["coords"])
     if "dims" in given:
         given["dims"] = dict(map(read_dims, given["dims"]))
-    if "client" in given:
-        given["client"] = _client(given["client"])
-    posterior = load(options).sample(given)
+    with contextlib.ExitStack() as stack:
+        if "client" in given:
+            given["client"] = stack.enter_context(_client(given["client"]))
+        posterior = load(options).sample(given)
     print(printable(repr(posterior)))
     if store is not None:
         print(f"store: {printable(store)}")

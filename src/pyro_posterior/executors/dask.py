@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import dask
 from distributed import Client, WorkerPlugin, as_completed
 
 from pyro_posterior.contracts import Segment, Store
@@ -136,10 +137,15 @@ def _reason(found: Any) -> BaseException:
 
 
 def _draw(digest: str, numbers: tuple[int, ...]) -> Drawn:
-    """One task: runs in a worker, which makes the job when its first task comes."""
+    """One task: runs in a worker, which makes the job when its first task comes.
+
+    Data that are Dask arrays are computed in this thread: as tasks of their own they would wait
+    for a worker, and it for them.
+    """
     if digest not in _jobs:
         _jobs[digest] = Elsewhere(_packed[digest])
-    return draw(_jobs[digest], numbers)
+    with dask.config.set(scheduler="synchronous"):
+        return draw(_jobs[digest], numbers)
 
 
 def _check(client: Client, job: Job) -> None:

@@ -9,6 +9,9 @@ from __future__ import annotations
 import functools
 import io
 import pickle
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from pyro.infer.autoguide.guides import AutoGuide
@@ -26,9 +29,33 @@ def dumps(value: Any) -> bytes:
     MissingPackageError
         cloudpickle is not installed.
     """
-    content = io.BytesIO()
-    _pickler()(content).dump(value)
+    content, pickler = io.BytesIO(), _pickler()
+    with _sent_by_value():
+        pickler(content).dump(value)
     return content.getvalue()
+
+
+@contextmanager
+def _sent_by_value() -> Iterator[None]:
+    """Functions of modules that only this process knows travel with their code.
+
+    Those of a module that is no longer known here either do so by themselves.
+    """
+    import cloudpickle
+
+    already = cloudpickle.list_registry_pickle_by_value()
+    known = [
+        module
+        for name, module in OWN_MODULES.items()
+        if sys.modules.get(name) is module and name not in already
+    ]
+    for module in known:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        for module in known:
+            cloudpickle.unregister_pickle_by_value(module)
 
 
 @functools.cache
@@ -39,11 +66,6 @@ def _pickler() -> Any:
         raise MissingPackageError("cloudpickle", "dask", "drawing in other processes") from error
 
     class Pickler(cloudpickle.Pickler):
-        def __init__(self, file: io.BytesIO) -> None:
-            super().__init__(file)
-            for module in OWN_MODULES.values():
-                cloudpickle.register_pickle_by_value(module)
-
         def reducer_override(self, obj: Any) -> Any:
             if isinstance(obj, _bound_partial):
                 return type(obj), (obj.func,)
