@@ -18,6 +18,7 @@ from pyro_posterior.sliced.record import Record, record
 from pyro_posterior.sliced.same import same_slice
 from pyro_posterior.sliced.skips import Skips
 from pyro_posterior.sliced.slicing import slice_record
+from toy_models import sample
 
 Y = torch.linspace(-1.0, 1.0, 500)
 LARGE = torch.ones(500, 400)
@@ -123,3 +124,23 @@ def test_a_skipped_result_that_the_model_hides_from_an_error_is_seen() -> None:
         pyro.sample("z", dist.Normal(loc, 1.0).to_event(1))
 
     twice(model, others=Y + 2)
+
+
+def test_a_whole_call_computes_a_very_large_likelihood_as_seldom_as_can_be() -> None:
+    very_large = torch.ones(500, 20_000)
+
+    def model(y: torch.Tensor) -> None:
+        with pyro.plate("obs", 500, subsample=torch.arange(len(y))):
+            z = pyro.sample("z", dist.Normal(y.sin(), 1.0))
+            pyro.deterministic("rate", (z[:, None] * very_large).tan(), event_dim=1)
+
+    def guide(y: torch.Tensor) -> None:
+        with pyro.plate("obs", 500, subsample=torch.arange(len(y))):
+            pyro.sample("z", dist.Normal(y, 0.5))
+
+    options: dict[str, Any] = {"return_sites": ["z"], "return_samples": True}
+    with Ran() as ran:
+        found = sample(model, guide, Y, engine="sliced", num_samples=20, **options)
+    whole = sample(model, guide, Y, engine="loop", num_samples=20, **options)
+    assert torch.equal(*(torch.tensor(x["posterior_samples"]["z"]) for x in (found, whole)))
+    assert ran.counts["tan"] == 1  # when the model was read

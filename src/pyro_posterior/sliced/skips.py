@@ -38,6 +38,7 @@ class Skips:
     """The course of an earlier recording, step by step."""
 
     steps: tuple[_Step, ...]
+    nbytes: int  # of the results that are skipped
 
     @classmethod
     def of(cls, cut: Slice) -> Skips:
@@ -57,7 +58,13 @@ class Skips:
             _Step(op.func, skip, tuple(tape.forms.get(uid) for uid in op.outs), op.out_spec)
             for op, skip in zip(tape.ops, reversed(skipped), strict=True)
         )
-        return cls(tuple(steps))
+        spared = sum(
+            tape.nbytes[uid]
+            for op, skip in zip(tape.ops, reversed(skipped), strict=True)
+            for uid in op.outs
+            if skip and uid is not None
+        )
+        return cls(tuple(steps), spared)
 
     def skips(self, position: int, func: Any) -> bool:
         """Whether the operation at this place of the course is skipped."""

@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 #: Recordings made, at most, to see that a draw Python read outside sites changes nothing.
 MOST_FREE_READS = 8
 
+#: Where recording spares results of so many bytes, it costs less than a whole draw of the loop.
+MUCH_SPARED = 32 << 20
+
 
 @dataclass(frozen=True)
 class Study:
@@ -80,7 +83,8 @@ def study(
     found, cut = look(draws[-1])
     cuts, made = [cut], [LoopDraw(found.draw, found.values)]
     before = None if seen is None else _cut_again(seen, found, names)
-    if before is not None and not same_slice(cut, before):
+    small = skips is None or skips.nbytes < MUCH_SPARED
+    if before is not None and small and not same_slice(cut, before):
         cuts.append(before)
         made += loop_draws(sampler, names, minibatch, draws[:-1])
     else:
