@@ -119,7 +119,7 @@ def test_imports_go_to_the_leaf_file(module: str) -> None:
 
 
 #: Modules that are imported only where a package is used, and which one.
-EDGES = {"pyro_posterior.executors.dask": {"distributed"}}
+EDGES = {"pyro_posterior.executors.dask": {"dask", "distributed"}}
 
 
 @pytest.mark.parametrize("module", MODULES)
