@@ -87,6 +87,7 @@ def open_data(observations: int) -> Any:
 def draw(observations: int, draws: int, store: Path, client: Any = None) -> float:
     """Seconds of one call that writes summaries to a store."""
     factors = Factors(observations)
+    factors.guide(*next(iter(open_data(observations))))  # as a fit would, which makes parameters
     started = time.perf_counter()
     sample_posterior(
         factors.model,
