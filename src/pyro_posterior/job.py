@@ -50,6 +50,7 @@ class Job:
     rows: int  # observations per segment
     coords: Mapping[str, Any]  # labels by dimension, of the user and of the host
     identity: Mapping[str, str]  # digests of all that fixes the numbers beside the plan, by part
+    parameters: frozenset[str]  # in Pyro's store before anything was run
     hidden: tuple[Site, ...] = ()  # drawn for reductions and not returned
     reductions: tuple[Reduction, ...] = ()
 
@@ -168,6 +169,7 @@ def prepare(request: Request, place: Place, known: Known | None = None) -> Job:
         check_arguments(request.model, request.guide, first)
     warn_of_laplace(request.guide)
     set_up_guide(request.guide, first, seed)
+    parameters = frozenset(stored_names())
     unread = JointSampler(request.model, request.guide, seed, request.obs_plate)
     engine = settings.engine if request.engine == "auto" else request.engine
     if known is not None:
@@ -241,6 +243,7 @@ def prepare(request: Request, place: Place, known: Known | None = None) -> Job:
         rows=rows,
         coords=coords,
         identity=identity,
+        parameters=parameters,
         hidden=answers.hidden,
         reductions=answers.reductions,
     )

@@ -19,17 +19,6 @@ distributed = pytest.importorskip("distributed")
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def client():
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        yield client
-
-
 @pytest.fixture
 def toy() -> ConjugateNormal:
     return ConjugateNormal(44)
@@ -182,4 +171,31 @@ def test_parameters_of_pyros_store_travel(client):
         pyro.get_param_store().get_state()["params"]["loc"].fill_(100.0)
     found = run(fit, x, batch_size=2, client=client, obs_plate="rows")
     np.testing.assert_allclose(found["post_sample_means"]["z"], 100 + x.numpy(), atol=0.01)
+    pyro.clear_param_store()
+
+
+def test_parameters_that_nobody_has_made_are_made_there_as_here(client):
+    import pyro
+    import pyro.distributions as dist
+
+    def model(x):
+        with pyro.plate("rows", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(0.0, 1.0))
+
+    def guide(x):
+        loc = pyro.param("loc", torch.full((2,), 3.0))
+        scale = pyro.param("scale", torch.tensor(0.5), constraint=dist.constraints.positive)
+        with pyro.plate("rows", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(loc.sum() + x, scale))
+
+    class Fit:
+        pass
+
+    fit = Fit()
+    fit.model, fit.guide = model, guide
+    x = torch.arange(6.0)
+    pyro.clear_param_store()
+    here = run(fit, x, batch_size=2, obs_plate="rows")
+    assert not len(pyro.get_param_store())
+    assert_same(here, run(fit, x, batch_size=2, client=client, obs_plate="rows"))
     pyro.clear_param_store()

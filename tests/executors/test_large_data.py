@@ -85,18 +85,6 @@ def test_shares_of_data_on_disk_make_the_store_of_data_in_memory(tmp_path, kind)
     assert_same_bytes(tmp_path / "whole.zarr", tmp_path / "s.zarr")
 
 
-@pytest.fixture(scope="module")
-def client():
-    distributed = pytest.importorskip("distributed")
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        yield client
-
-
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning:anndata")
 @pytest.mark.parametrize("kind", KINDS)

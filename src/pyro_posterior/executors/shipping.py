@@ -49,7 +49,7 @@ def pack(job: Job, **changed: Any) -> bytes:
         "summary_fun": request.summary_fun,
     }
     try:
-        return dumps((request, pyro.get_param_store().get_state(), job.parts, job.known))
+        return dumps((request, _parameters(job), job.parts, job.known))
     except MissingPackageError:
         raise
     except Exception as error:
@@ -63,6 +63,15 @@ def pack(job: Job, **changed: Any) -> bytes:
                     "without arguments that opens the data where it is called"
                 ) from error
         raise
+
+
+def _parameters(job: Job) -> dict[str, dict[str, Any]]:
+    """Pyro's parameters as the job found them; those that its runs made are made there as well."""
+    state = pyro.get_param_store().get_state()
+    return {
+        part: {name: value for name, value in held.items() if name in job.parameters}
+        for part, held in state.items()
+    }
 
 
 class Elsewhere:
