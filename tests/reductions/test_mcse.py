@@ -77,15 +77,23 @@ def drawn(request):
     return found
 
 
+def distances_and_errors(drawn, name: str, what: str) -> tuple[np.ndarray, np.ndarray]:
+    """How far from what is known the summaries of all seeds are, and how far they say."""
+    known = KNOWN[name][list(WHICH).index(what)]
+    values, errors = (
+        np.array([found[f"post_sample_{name}{end}"] for found in drawn], float)[:, WHICH[what]]
+        for end in ("", "_mcse")
+    )
+    return values - known, errors
+
+
 @pytest.mark.parametrize("what", WHICH)
 @pytest.mark.parametrize("name", KNOWN)
 def test_errors_are_no_smaller_than_the_distance_to_what_is_known(drawn, name, what):
     """The root of the mean square over 200 seeds, which is known to 5 %."""
-    known = KNOWN[name][list(WHICH).index(what)]
-    values = np.array([found[f"post_sample_{name}"] for found in drawn], float)[:, WHICH[what]]
-    errors = np.array([found[f"post_sample_{name}_mcse"] for found in drawn], float)[:, WHICH[what]]
+    distances, errors = distances_and_errors(drawn, name, what)
     told = (errors**2).mean() ** 0.5
-    true = ((values - known) ** 2).mean() ** 0.5
+    true = (distances**2).mean() ** 0.5
     heavy = (name, what) == ("stds", "exponential")  # whose fourth moment a few draws make
     assert told > (0.7 if heavy else 0.87) * true
     assert told < 1.8 * true
@@ -95,12 +103,10 @@ def test_errors_are_no_smaller_than_the_distance_to_what_is_known(drawn, name, w
 @pytest.mark.parametrize("name", KNOWN)
 def test_intervals_hold_the_known_value_as_often_as_they_say(drawn, name, what):
     """Student's t with 7 degrees of freedom, 200 to 1,000 intervals."""
-    known = KNOWN[name][list(WHICH).index(what)]
-    values = np.array([found[f"post_sample_{name}"] for found in drawn], float)[:, WHICH[what]]
-    errors = np.array([found[f"post_sample_{name}_mcse"] for found in drawn], float)[:, WHICH[what]]
+    distances, errors = distances_and_errors(drawn, name, what)
     if what == "exponential" and name in ("means", "stds"):
         pytest.skip("errors of few draws with a long tail are mostly too small, some far too large")
-    assert (np.abs(values - known) < 2.365 * errors).mean() > (0.88 if name == "middle" else 0.9)
+    assert (np.abs(distances) < 2.365 * errors).mean() > (0.88 if name == "middle" else 0.9)
 
 
 @pytest.mark.parametrize("draws", ["stratified", "independent"])
