@@ -80,4 +80,5 @@ def test_a_large_body_runs_in_little_memory() -> None:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
     before = peak(2)
-    assert peak(64) - before < 250_000  # kilobytes; 64 draws at once would take 4.6 GB
+    # Kilobytes: 70,000 to 260,000 with what the C library keeps; 64 draws at once take 4,600,000.
+    assert peak(64) - before < 600_000
