@@ -104,19 +104,20 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
                 beside.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, content: Any) -> None:
+def write_whole(path: str, content: Any) -> None:
     """Write bytes to a file beside ``path``, to the disk itself, then give it its name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}{PARTIAL}")
+    folder, name = os.path.split(path)
+    beside = os.path.join(folder, f".{name}.{uuid.uuid4().hex}{PARTIAL}")
     try:
-        with beside.open("xb") as file:
-            file.write(content)
-            file.flush()
+        with open(beside, "xb", buffering=0) as file:
+            rest = memoryview(content)
+            while rest:
+                rest = rest[file.write(rest) :]
             os.fsync(file.fileno())
-        beside.replace(path)
+        os.replace(beside, path)
     except BaseException:
         with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
+            os.unlink(beside)
         raise
 
 

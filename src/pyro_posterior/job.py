@@ -98,7 +98,7 @@ class Job:
         """What other processes that make this job again need not read."""
         nothing = Minibatch(0, ())
         digests = tuple(self.batches.digest(index) for index in range(len(self.plan.batch_sizes)))
-        reading = replace(self.reading, record=None, first=nothing, last=nothing)
+        reading = replace(self.reading, record=None, params={}, first=nothing, last=nothing)
         return Known(reading, digests, self.plan.engine, self.plan.chunk_bytes)
 
     def sites_of(self, segment: Segment) -> tuple[Site, ...]:
@@ -186,7 +186,9 @@ def prepare(request: Request, place: Place, known: Known | None = None) -> Job:
         if known is None or is_extended(known.reading) != bool(sampler.extensions):
             return found
         last = batches.get(len(known.digests) - 1)
-        return replace(known.reading, record=found.record, first=first, last=last)
+        return replace(
+            known.reading, record=found.record, params=found.params, first=first, last=last
+        )
 
     answers = extend(request, unread, first, reading_of)
     unread, reading, sites = answers.sampler, answers.reading, answers.sites
@@ -213,10 +215,9 @@ def prepare(request: Request, place: Place, known: Known | None = None) -> Job:
     identity: dict[str, str] = {}
     digests: list[str] = []
     if identified:
-        ends = (reading.first, reading.last)
         functions = None if request.summary_fun is None else summaries.functions
         identity = {
-            **identity_of(sampler, place.modules, ends, place.device, functions),
+            **identity_of(sampler, reading, place.modules, place.device, functions),
             **model_identity(request.model, request.guide, place.modules, reading.record),
         }
         if is_asked(request):

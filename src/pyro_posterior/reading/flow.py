@@ -101,17 +101,24 @@ def flow_of(record: Record) -> Flow:
             reads.append((op, found))
         behind.append(behind[-1] | found)
     by_site = {name: of(uid) for name, uid in record.outputs.items()}
-    known = {name: behind[_made_at(record, uid)] for name, uid in record.outputs.items()}
+    made = _made_at(record)
+    known = {name: behind[made[name]] for name in record.outputs}
     return Flow(len(tape.inputs), random, by_site, tuple(reads), known)
 
 
-def _made_at(record: Record, uid: int) -> int:
-    """Position of the last operation that gave a value its numbers; the end where none shows it."""
+def _made_at(record: Record) -> dict[str, int]:
+    """Position of the last operation that gave each site its numbers; the end where none shows it."""
     tape = record.tape
-    home = tape.storage[uid]
-    for position in reversed(range(len(tape.ops))):
-        op = tape.ops[position]
-        if uid in op.outs or any(tape.storage[target] == home for target in op.writes):
-            return position
-    given = uid in tape.inputs or tape.leaves[uid].requires_grad  # was there before the run
-    return 0 if given else len(tape.ops)
+    given: dict[int, int] = {}  # by tensor
+    written: dict[int, int] = {}  # by storage
+    for position, op in enumerate(tape.ops):
+        given |= {uid: position for uid in op.outs if uid is not None}
+        written |= {tape.storage[uid]: position for uid in op.writes}
+    found = {}
+    for name, uid in record.outputs.items():
+        at = max(given.get(uid, -1), written.get(tape.storage[uid], -1))
+        if at < 0:  # perhaps it was there before the run
+            earlier = uid in tape.inputs or tape.leaves[uid].requires_grad
+            at = 0 if earlier else len(tape.ops)
+        found[name] = at
+    return found

@@ -188,6 +188,7 @@ def _put_together(
         absent,
         frozenset().union(*(run.names for run in (*seen.runs, *seen.more))),
         seen.runs[0].record,
+        seen.runs[0].params,
     )
 
 

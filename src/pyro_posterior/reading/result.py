@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+import torch
+
 from pyro_posterior.contracts import Minibatch, Site
 from pyro_posterior.joint import JointSampler
 from pyro_posterior.reading.select import Choice
@@ -25,6 +27,7 @@ class Reading:
     absent: Mapping[str, frozenset[int]]  # sites that not all minibatches have: those without
     names: frozenset[str]  # of all that any run met
     record: Record | None  # of the first run
+    params: Mapping[str, torch.Tensor]  # its ``pyro.param`` statements, by "guide.name"
 
     @property
     def sites(self) -> tuple[Site, ...]:

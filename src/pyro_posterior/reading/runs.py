@@ -84,6 +84,7 @@ class Run:
     plates: Mapping[str, SeenPlate]
     flow: Flow | None  # None: the run cannot be recorded
     record: Record | None
+    params: Mapping[str, torch.Tensor]  # of the ``pyro.param`` statements, by "guide.name"
 
     def misfits(self, *kinds: Kind) -> Iterator[tuple[SeenSite, Any]]:
         """Sites that are not as long as a plate they lie in, and the plate's frame."""
@@ -156,7 +157,18 @@ def look(
         _plates(traces, notes),
         flow,
         record,
+        params_met(*traces),
     )
+
+
+def params_met(guide: poutine.Trace, model: poutine.Trace) -> dict[str, torch.Tensor]:
+    """Values of the ``pyro.param`` statements that guide and model came by."""
+    return {
+        f"{role}.{name}": node["value"]
+        for role, trace in (("guide", guide), ("model", model))
+        for name, node in trace.nodes.items()
+        if node["type"] == "param"
+    }
 
 
 def _watched(sampler: JointSampler) -> tuple[JointSampler, dict[str, _PlateNotes]]:

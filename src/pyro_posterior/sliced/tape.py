@@ -19,6 +19,7 @@ from pyro_posterior.errors import CannotSliceError
 from pyro_posterior.keyed.keys import Key
 from pyro_posterior.sliced.lines import calling_line
 from pyro_posterior.sliced.masks import masks_of
+from pyro_posterior.sliced.spans import Spans
 from pyro_posterior.sliced.tensors import (
     LEAF,
     LOOKS_AT_FORM,
@@ -81,7 +82,7 @@ class Tape:
     _known: dict[int, tuple[Any, int]] = field(default_factory=dict)
     _addresses: dict[int, int] = field(default_factory=dict)
     _owners: dict[int, list[Any]] = field(default_factory=dict)
-    _spans: dict[int, tuple[int, int]] = field(default_factory=dict)  # memory of storages
+    _spans: Spans = field(default_factory=Spans)
     _count: int = 0
 
     # ------------------------------------------------------------------------------ identities
@@ -102,7 +103,7 @@ class Tape:
         self._count += 1
         self._addresses[address(tensor)] = self._count
         self._owners[self._count] = []
-        self._spans[self._count] = span(tensor)
+        self._spans.add(self._count, *span(tensor), self.alive)
         return self._count
 
     def alive(self, storage: int) -> list[tuple[int, torch.Tensor]]:
@@ -127,7 +128,7 @@ class Tape:
             return known
         storage = self._addresses.get(address(tensor))
         if storage is None or not self.alive(storage):
-            storage = self._overlapping(tensor)
+            storage = self._spans.find(*span(tensor), self.alive)  # made without a trace
         if storage is None:
             storage = self._new_storage(tensor)
         elif storage in self.made or any(self.storage[uid] == storage for uid in self.inputs):
@@ -144,16 +145,6 @@ class Tape:
         self.leaves[uid] = tensor
         self.versions[uid] = tensor._version
         return uid
-
-    def _overlapping(self, tensor: torch.Tensor) -> int | None:
-        """The storage in whose memory a tensor lies that was made in a way that left no trace."""
-        low, high = span(tensor)
-        for storage, (start, stop) in list(self._spans.items()):
-            if low < stop and start < high:
-                if self.alive(storage):
-                    return storage
-                del self._spans[storage]
-        return None
 
     def _alias(self, tensor: torch.Tensor, storage: int) -> int | None:
         """Note a tensor that is another one under a new name, such as ``Parameter(x)``."""

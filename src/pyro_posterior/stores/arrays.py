@@ -14,7 +14,7 @@ from pyro_posterior.contracts import Site
 from pyro_posterior.errors import StoreError
 from pyro_posterior.labels import site_dims
 from pyro_posterior.stores.files import damaged
-from pyro_posterior.stores.form import Form, form_in, kept_dtype
+from pyro_posterior.stores.form import Form, kept_dtype, kind_in
 from pyro_posterior.stores.header import Header
 from pyro_posterior.stores.layout import array_names, chunk_shape
 
@@ -90,11 +90,10 @@ class Arrays:
             It is damaged, or not what the header says of it.
         """
         where = f"{result} of site {site.name!r}"
-        found = form_in(content, root, where)
         try:
-            wanted = self.form(result, site, found.shape, found.dtype)
+            wanted = self.form(result, site, *kind_in(content, root, where))
         except StoreError as error:
             raise damaged(root, str(error)) from error
-        if found != wanted:
+        if content != wanted.metadata:
             raise damaged(root, f"{where} is laid out in another way than the header says")
-        return found
+        return wanted

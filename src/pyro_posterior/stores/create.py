@@ -127,7 +127,7 @@ def _begin(
 def _make_rest(path: Path, header: Header, coords: Mapping[str, Any]) -> None:
     """The groups and labels, as far as they are not there."""
     for result in header.plan.result_names:
-        if not (folder_inside(path, result) / METADATA).is_file():
+        if not os.path.isfile(os.path.join(folder_inside(path, result), METADATA)):
             write_inside(path, group_json({}), result, METADATA)
     folder_inside(path, "segments")
     write_labels(path, header, coords)

@@ -11,15 +11,16 @@ import pyro
 import torch
 from torch.utils._pytree import tree_flatten
 
-from pyro_posterior.contracts import Minibatch
 from pyro_posterior.joint import JointSampler
 from pyro_posterior.reading.code import code_words
+from pyro_posterior.reading.result import Reading
+from pyro_posterior.reading.runs import params_met
 
 
 def identity_of(
     sampler: JointSampler,
+    reading: Reading,
     modules: Iterable[torch.nn.Module],
-    ends: tuple[Minibatch, Minibatch],
     device: torch.device,
     summary_fun: Sequence[Any] | None = None,
 ) -> dict[str, str]:
@@ -29,10 +30,10 @@ def identity_of(
     meet on the first minibatch (all of Pyro's where the last one meets others); data from the first and the last minibatch.
     """
     identity = {
-        "parameters": _digest(_parameters(sampler, modules, ends)),
+        "parameters": _digest(_parameters(sampler, reading, modules)),
         "data": _digest(
             (f"{minibatch.index}.{place}", value)
-            for minibatch in ends
+            for minibatch in (reading.first, reading.last)
             for place, value in enumerate(tree_flatten((minibatch.args, dict(minibatch.kwargs)))[0])
         ),
         "device": device.type,
@@ -55,28 +56,19 @@ def _held(fun: Any) -> Any:
 
 
 def _parameters(
-    sampler: JointSampler, modules: Iterable[torch.nn.Module], ends: tuple[Minibatch, Minibatch]
+    sampler: JointSampler, reading: Reading, modules: Iterable[torch.nn.Module]
 ) -> list[tuple[str, object]]:
     found: list[tuple[str, object]] = []
     for place, module in enumerate(modules):
         state = module.state_dict()
         found += [(f"{place}.{name}", state[name]) for name in sorted(state)]
-    met = {minibatch.index: _met(sampler, minibatch) for minibatch in ends}
-    first, last = (met[minibatch.index] for minibatch in ends)
+    first = last = reading.params
+    if reading.last.index != reading.first.index:
+        last = params_met(*sampler.traces(reading.last, 0))
     found += sorted(first.items())
     if first.keys() != last.keys():  # every minibatch may have its own: all there are count
         found += sorted(pyro.get_param_store().named_parameters())
     return found
-
-
-def _met(sampler: JointSampler, minibatch: Minibatch) -> dict[str, object]:
-    """Values of the ``pyro.param`` statements that guide and model come by."""
-    return {
-        f"{role}.{name}": node["value"]
-        for role, trace in zip(("guide", "model"), sampler.traces(minibatch, 0), strict=True)
-        for name, node in trace.nodes.items()
-        if node["type"] == "param"
-    }
 
 
 def _digest(named: Iterable[tuple[str, object]]) -> str:

@@ -67,29 +67,32 @@ def read_inside(root: Path, *parts: str) -> bytes:
     StoreError
         It is missing, no plain file, too large, or cannot be read.
     """
-    file = root.joinpath(*parts)
+    file = os.path.join(root, *parts)
     try:
-        descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        with open(descriptor, "rb") as opened:
-            status = os.fstat(descriptor)
+        with open(file, "rb", buffering=0, opener=_without_waiting) as opened:
+            status = os.fstat(opened.fileno())
             if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_FILE:
-                raise damaged(root, f"{str(file)!r} is no file that belongs to it")
+                raise damaged(root, f"{file!r} is no file that belongs to it")
             return opened.read()
     except StoreError:
         raise
     except FileNotFoundError as error:
-        raise damaged(root, f"the file {str(file)!r} is missing") from error
+        raise damaged(root, f"the file {file!r} is missing") from error
     except OSError as error:
-        raise StoreError(f"cannot read {str(file)!r}: {error.strerror}") from error
+        raise StoreError(f"cannot read {file!r}: {error.strerror}") from error
+
+
+def _without_waiting(file: str, flags: int) -> int:
+    """As ``open``; a pipe that somebody put there would keep it waiting."""
+    return os.open(file, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def write_inside(root: Path, content: bytes, *parts: str) -> None:
     """Write a file of the store whole; links on the way to it are not followed."""
-    folder_inside(root, *parts[:-1])
-    write_whole(root.joinpath(*parts), content)
+    write_whole(os.path.join(folder_inside(root, *parts[:-1]), parts[-1]), content)
 
 
-def folder_inside(root: Path, *parts: str) -> Path:
+def folder_inside(root: Path, *parts: str) -> str:
     """A folder of the store, made where it is not there.
 
     Raises
@@ -97,17 +100,18 @@ def folder_inside(root: Path, *parts: str) -> Path:
     StoreError
         On the way lies a link or a file.
     """
-    folder = root
+    folder = str(root)
     for part in parts:
-        folder = folder / part
+        folder = os.path.join(folder, part)
         try:
             mode = os.lstat(folder).st_mode
         except FileNotFoundError:
-            folder.mkdir(exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(folder)
             mode = os.lstat(folder).st_mode
         if not stat.S_ISDIR(mode):
             raise StoreError(
-                f"{str(folder)!r} in the store is a link or a file where a folder belongs; nothing "
+                f"{folder!r} in the store is a link or a file where a folder belongs; nothing "
                 "is written through it: remove it, or give another path"
             )
     return folder

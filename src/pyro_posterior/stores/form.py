@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from pyro_posterior.errors import MissingPackageError, StoreError
-from pyro_posterior.stores.checks import check, names, numbers
+from pyro_posterior.stores.checks import check, numbers
 from pyro_posterior.stores.files import damaged
 
 #: Kinds of numbers that Zarr has names for: NumPy's own.
@@ -154,29 +154,35 @@ class Form:
         return found.astype(self.dtype, copy=False)
 
 
-def form_in(content: bytes, root: Path, where: str) -> Form:
-    """The form of the array with this metadata file.
+def kind_in(content: bytes, root: Path, where: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and dtype in an array's metadata file, nothing else of which is looked at.
+
+    Raises
+    ------
+    StoreError
+        There are none.
+    """
+    try:
+        held = json.loads(content)
+        kind = held["data_type"]
+        check(kind in (*KINDS, WORDS), "data_type")
+        return numbers(held["shape"]), np.dtype(object if kind == WORDS else kind)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise damaged(root, f"the metadata of {where} does not hold ({error})") from error
+
+
+def labels_form_in(content: bytes, root: Path, dim: str, where: str) -> Form:
+    """The form of labels along a dimension, by their metadata file: all of them in one chunk.
 
     Raises
     ------
     StoreError
         It is not one that a store writes.
     """
-    try:
-        held = json.loads(content)
-        kind = held["data_type"]
-        check(kind in (*KINDS, WORDS), "data_type")
-        form = Form(
-            shape=numbers(held["shape"]),
-            dtype=np.dtype(object if kind == WORDS else kind),
-            chunks=numbers(held["chunk_grid"]["configuration"]["chunk_shape"]),
-            dims=names(held["dimension_names"]),
-            attributes=held["attributes"],
-        )
-        check(0 not in form.chunks and len(form.chunks) == len(form.shape), "chunk_shape")
-        check(form.metadata == content, "the file")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise damaged(root, f"the metadata of {where} does not hold ({error})") from error
+    shape, dtype = kind_in(content, root, where)
+    form = Form(shape, dtype, tuple(max(1, length) for length in shape), (dim,))
+    if len(shape) != 1 or form.metadata != content:
+        raise damaged(root, f"the metadata of {where} does not hold")
     return form
 
 

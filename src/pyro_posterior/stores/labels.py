@@ -10,9 +10,9 @@ import numpy as np
 
 from pyro_posterior.labelled import dim_coords
 from pyro_posterior.labels import dim_lengths, obs_dim, site_dims
-from pyro_posterior.stores.checks import check, names
+from pyro_posterior.stores.checks import names
 from pyro_posterior.stores.files import damaged, read_inside, write_inside
-from pyro_posterior.stores.form import Form, form_in
+from pyro_posterior.stores.form import Form, labels_form_in
 from pyro_posterior.stores.header import METADATA, Header, group_json
 from pyro_posterior.stores.layout import array_name, array_names
 from pyro_posterior.stores.parts import COORDS
@@ -80,9 +80,9 @@ def _write(root: Path, group: str, folder: str, dim: str, values: np.ndarray) ->
 
 
 def _read(root: Path, folder: str, name: str) -> np.ndarray:
-    form = form_in(read_inside(root, COORDS, folder, METADATA), root, f"the labels {name!r}")
+    content = read_inside(root, COORDS, folder, METADATA)
+    form = labels_form_in(content, root, name, f"the labels {name!r}")
     try:
-        check(len(form.shape) == 1 and form.chunks == (max(1, form.shape[0]),), "the shape")
         if not form.shape[0]:
             return np.empty(0, form.dtype)
         return form.decode(read_inside(root, COORDS, folder, "c", "0"))

@@ -52,7 +52,7 @@ def _holding(root: Path, numbers: Iterable[int]) -> Iterator[bool]:
     with contextlib.ExitStack() as held:
         try:
             for number in numbers:
-                _acquire(folder / str(number), root, held)
+                _acquire(Path(folder, str(number)), root, held)
             able = True
         except (NotImplementedError, OSError) as error:
             if isinstance(error, StoreError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
@@ -22,6 +23,9 @@ T = TypeVar("T")
 
 #: Files that are made and written at the same time: most of that is waiting for the disk.
 _WRITERS = 4
+
+#: Most of these that a thread is handed at once.
+_ROW = 64
 
 
 class Pieces:
@@ -62,10 +66,16 @@ class Pieces:
         return found
 
     def _all(self, calls: Iterable[Callable[[], T]]) -> list[T]:
-        """What the calls give, several of which are made at the same time."""
-        running = [self._pool.submit(call) for call in calls]
+        """What the calls give, several of which are made at the same time.
+
+        Files are small where there are many: each thread is handed a row of them.
+        """
+        calls = list(calls)
+        each = max(1, min(_ROW, len(calls) // (2 * _WRITERS)))
+        rows = [calls[first : first + each] for first in range(0, len(calls), each)]
+        running = [self._pool.submit(lambda row: [call() for call in row], row) for row in rows]
         try:
-            return [one.result() for one in running]
+            return [found for one in running for found in one.result()]
         finally:
             for one in running:
                 one.cancel()
@@ -98,10 +108,13 @@ class Pieces:
         key = (result, site.name)
         if key not in self._forms:
             place = (result, self._arrays.folders[site.name], METADATA)
-            if not self._path.joinpath(*place).is_file():
-                write_inside(self._path, wanted.metadata, *place)
-            content = read_inside(self._path, *place)
-            form = self._arrays.stored_form(self._path, result, site, content)
+            content = wanted.metadata
+            if os.path.isfile(os.path.join(self._path, *place)):
+                content = read_inside(self._path, *place)
+            else:
+                write_inside(self._path, content, *place)
+            same = content == wanted.metadata
+            form = wanted if same else self._arrays.stored_form(self._path, result, site, content)
             self._forms[key] = form, digest_of(content)
         form, digest = self._forms[key]
         if form.metadata != wanted.metadata:
