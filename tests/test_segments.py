@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import math
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pyro_posterior.contracts import RunPlan, Site
-from pyro_posterior.segments import FEWEST_SEGMENTS, SEGMENT_BYTES, cut, segment_rows
+from pyro_posterior.segments import FEWEST_SEGMENTS, SEGMENT_BYTES, cut, segment_rows, with_columns
 
 
 def _plan(sizes: list[int], values: int = 20, draws: int = 0) -> RunPlan:
@@ -58,3 +60,27 @@ def test_a_segment_tells_which_data_it_was_drawn_from():
     assert one[0].data_digest == other[0].data_digest
     assert one[1].data_digest != other[1].data_digest
     assert cut(plan, 4, ["a", "b", "c"])[1].data_digest == "b"
+
+
+@given(
+    st.lists(st.integers(1, 40), max_size=3),
+    st.integers(1, 50),
+    st.sampled_from([1, 100, 10_000]),
+)
+def test_columns_of_a_global_site_are_in_one_segment_each(shape, draws, room):
+    site = Site("g", "latent", "global", tuple(shape), torch.float32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pyro_posterior.segments.COLUMN_BYTES", room)
+        (site,) = with_columns([site], draws)
+    small = math.prod(shape) * 4 * draws <= room or max(shape, default=1) == 1
+    assert (site.columns == 0) == small
+    assert with_columns([site], draws, ["g"])[0].columns == 0
+    plan = RunPlan((site,), None, draws, 0, (1,), ("m",), False, "loop")
+    spans = [site.span(segment.number, segment.rows) for segment in cut(plan, 0)]
+    assert None not in spans
+    assert site.span(len(spans), (0, 0)) is None
+    if small:
+        assert spans == [(0, 1)]
+    else:
+        columns = [column for low, behind in spans for column in range(low, behind)]
+        assert columns == list(range(max(shape)))

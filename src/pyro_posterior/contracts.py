@@ -1,11 +1,11 @@
 """What the steps of the pipeline hand to each other; every other file depends on this one, it on none.
 
-``request -> job -> segments -> blocks -> reductions -> store -> posterior``: a step knows the types
-below and nothing of how its neighbour works.
+``request -> job -> segments -> blocks -> reductions -> store -> posterior``: a step knows the types below.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -53,6 +53,7 @@ class Site:
     batch_axis: int | None = None  # negative, counted from the right of one draw; None: global
     rows_per_obs: int = 1  # length of the batch axis over the number of observations
     dims: tuple[str | None, ...] = ()  # plate name per axis of one draw, None where no plate has it
+    columns: int = 0  # of a large global site: positions of its longest axis per segment; 0: all
 
     def rows(self, num_obs: int) -> int:
         """Length of the batch axis for so many observations."""
@@ -65,11 +66,40 @@ class Site:
             shape[self.batch_axis] = self.rows(num_obs)
         return tuple(shape)
 
+    @property
+    def cut_axis(self) -> int | None:
+        """The axis (negative) along which segments divide the site; None: one of them has it whole."""
+        if self.batch_axis is not None or not self.columns:
+            return self.batch_axis
+        return self.shape.index(max(self.shape)) - len(self.shape)
+
+    @property
+    def global_parts(self) -> int:
+        """Number of segments that a global site lies in."""
+        return math.ceil(max(self.shape) / self.columns) if self.columns else 1
+
+    def span(self, number: int, rows: tuple[int, int]) -> tuple[int, int] | None:
+        """What a segment of this number and these observations has of the site, along `cut_axis`.
+
+        None: nothing. A global site that is not cut lies in segment 0, as if it were one row.
+        """
+        if self.batch_axis is not None:
+            return (self.rows(rows[0]), self.rows(rows[1])) if rows[1] > rows[0] else None
+        if rows[1] > rows[0] or number >= self.global_parts:
+            return None
+        if not self.columns:
+            return 0, 1
+        return number * self.columns, min((number + 1) * self.columns, max(self.shape))
+
     def at(self, ndim: int, first: int, behind: int) -> tuple[slice, ...]:
         """Index of these observations in an array of ``ndim`` axes whose last are the site's."""
-        assert self.batch_axis is not None
-        rows = slice(self.rows(first), self.rows(behind))
-        return (slice(None),) * (ndim + self.batch_axis) + (rows,)
+        return self.within(ndim, (self.rows(first), self.rows(behind)))
+
+    def within(self, ndim: int, span: tuple[int, int]) -> tuple[slice, ...]:
+        """Index of a span along `cut_axis` in an array of ``ndim`` axes whose last are the site's."""
+        if self.cut_axis is None:
+            return ()
+        return (slice(None),) * (ndim + self.cut_axis) + (slice(*span),)
 
 
 @dataclass(frozen=True)
@@ -159,7 +189,10 @@ class Program(Protocol):
 
 @dataclass(frozen=True)
 class Segment:
-    """Observations that are drawn, kept and gone on with as one. Number 0 has the global sites."""
+    """Observations that are drawn, kept and gone on with as one.
+
+    The first ones have the global sites: number 0 the small ones and the first columns of large ones.
+    """
 
     number: int
     rows: tuple[int, int]  # first observation and the one behind the last, in the loader's order

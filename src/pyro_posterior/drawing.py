@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -47,27 +47,35 @@ def draw_segments(
         for minibatch in job.minibatches(sorted(waiting)):
             missing.see(minibatch)
             takers = waiting.pop(minibatch.index)
-            numbers = {one.segment.number for one, _, _ in takers}
-            sites, lacking = _sites_in(job, minibatch.index, numbers)
+            segments = [one.segment for one, _, _ in takers]
+            sites, lacking = _sites_in(job, minibatch.index, segments)
             for site in lacking:
                 gaps = torch.full((1,), torch.nan, dtype=site.dtype)
                 shape = site.full_shape(job.plan.batch_sizes[minibatch.index])
                 for one, first, behind in takers:
-                    if one.segment.number:
+                    if one.segment.length:
                         draws = gaps.expand(job.plan.num_samples, *shape)
                         one.take(job, site, draws, first, behind, None)
             with _naming(minibatch.index):
                 for part in job.program.parts(minibatch, sites):
-                    tell = functools.partial(_tell, job, part.sites, minibatch.index, progressed)
-                    block, tier = draw_block(part, job.plan.num_samples, pool, tell)
+                    spans = {site.name: _span_of(site, segments) for site in part.sites}
+                    tell = functools.partial(
+                        _tell, job, part.sites, spans, minibatch.index, progressed
+                    )
+                    kept = {site.name: _kept(site, spans[site.name]) for site in part.sites}
+                    block, tier = draw_block(part, job.plan.num_samples, pool, tell, kept)
                     _check_rows(job, block, part.sites, minibatch.index)
                     for site in part.sites:
                         draws = block.pop(site.name)
                         if site.name in job.reading.absent:
                             draws = draws.to(site.dtype)  # which has room for NaN
                         for one, first, behind in takers:
-                            if (site.batch_axis is None) == (one.segment.number == 0):
+                            if site.batch_axis is not None and one.segment.length:
                                 one.take(job, site, draws, first, behind, tier)
+                            elif span := site.span(one.segment.number, one.segment.rows):
+                                low = spans[site.name][0]
+                                part_of = site.within(draws.ndim, (span[0] - low, span[1] - low))
+                                one.take(job, site, draws[part_of], first, behind, tier)
                         del draws
             for one, first, behind in takers:
                 one.passed(behind - first)
@@ -78,21 +86,42 @@ def draw_segments(
 
 def values_of(job: Job, segment: Segment) -> int:
     """Number of values in all draws of a segment."""
-    shapes = [site.full_shape(segment.length) for site in job.sites_of(segment)]
-    return job.plan.num_samples * sum(math.prod(shape) for shape in shapes)
+    sites = [(site, _span_of(site, [segment])) for site in job.sites_of(segment)]
+    return job.plan.num_samples * sum(_values(site, span, segment.length) for site, span in sites)
 
 
-def _sites_in(job: Job, minibatch: int, numbers: Set[int]) -> tuple[list[Site], list[Site]]:
-    """Sites to draw with a minibatch for segments of these numbers, and those it lacks."""
-    local = [site for site in job.drawn if site.batch_axis is not None] if numbers - {0} else []
+def _span_of(site: Site, segments: Sequence[Segment]) -> tuple[int, int]:
+    """Columns of a global site that some of the segments have: from the first to the last of them."""
+    found = (site.span(segment.number, segment.rows) for segment in segments)
+    spans = [span for span in found if span is not None]
+    return min(low for low, _ in spans), max(behind for _, behind in spans)
+
+
+def _kept(site: Site, span: tuple[int, int]) -> tuple[slice, ...]:
+    """Which of all draws of a site are needed, of any number of rows."""
+    return () if site.batch_axis is not None else site.within(1 + len(site.shape), span)
+
+
+def _values(site: Site, span: tuple[int, int], rows: int) -> int:
+    """Number of values in one draw of a site in so many rows, or of a span of its columns."""
+    shape = list(site.full_shape(rows))
+    if site.batch_axis is None and site.cut_axis is not None:
+        shape[site.cut_axis] = span[1] - span[0]
+    return math.prod(shape)
+
+
+def _sites_in(
+    job: Job, minibatch: int, segments: Sequence[Segment]
+) -> tuple[list[Site], list[Site]]:
+    """Sites to draw with a minibatch for some segments, and those of theirs that it lacks."""
+    wanted = {site for segment in segments for site in job.sites_of(segment)}
+    local = [site for site in job.drawn if site in wanted and site.batch_axis is not None]
     having = {site.name for site in local if job.reading.has(site.name, minibatch)}
-    if 0 in numbers:
-        homes = (
-            (site.name, job.reading.home(site.name))
-            for site in job.drawn
-            if site.batch_axis is None
-        )
-        having |= {name for name, home in homes if home == minibatch}
+    having |= {
+        site.name
+        for site in wanted
+        if site.batch_axis is None and job.reading.home(site.name) == minibatch
+    }
     drawn = [site for site in job.drawn if site.name in having]
     return drawn, [site for site in local if site.name not in having]
 
@@ -186,10 +215,15 @@ def _naming(index: int) -> Iterator[None]:
 
 
 def _tell(
-    job: Job, sites: Sequence[Site], index: int, progressed: Callable[[int], object], draws: int
+    job: Job,
+    sites: Sequence[Site],
+    spans: Mapping[str, tuple[int, int]],
+    index: int,
+    progressed: Callable[[int], object],
+    draws: int,
 ) -> None:
     size = job.plan.batch_sizes[index]
-    progressed(draws * sum(math.prod(site.full_shape(size)) for site in sites))
+    progressed(draws * sum(_values(site, spans[site.name], size) for site in sites))
 
 
 def _check_rows(job: Job, block: Block, sites: Sequence[Site], index: int) -> None:

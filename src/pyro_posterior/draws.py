@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -48,11 +49,13 @@ def draw_block(
     num_samples: int,
     pool: ThreadPoolExecutor | None,
     progressed: Callable[[int], None],
+    kept: Mapping[str, tuple[slice, ...]] = MappingProxyType({}),
 ) -> tuple[Block, str]:
     """``num_samples`` joint draws of one part, in memory of their own, and the tier they come from.
 
     ``progressed`` is called with the number of draws of every chunk done. Sites that no draw
-    enters (``part.fixed``) come back expanded along the draw axis, one row for all draws.
+    enters (``part.fixed``) come back expanded along the draw axis, one row for all draws. Of sites
+    in ``kept`` no more is held than this index of ``(draw, *site shape)`` says.
 
     Raises
     ------
@@ -67,14 +70,14 @@ def draw_block(
         progressed(draws)
 
     try:
-        return _drawn(part, num_samples, pool, told), part.tier
+        return _drawn(part, num_samples, pool, told, kept), part.tier
     except CannotSliceError as reason:
         if part.instead is None:
             raise
         names = ", ".join(site.name for site in part.sites)
         logger.info("drawing %s anew with the %s: %s", names, part.instead.tier, reason)
     progressed(-done)
-    return draw_block(part.instead, num_samples, pool, progressed)
+    return draw_block(part.instead, num_samples, pool, progressed, kept)
 
 
 def _drawn(
@@ -82,9 +85,13 @@ def _drawn(
     num_samples: int,
     pool: ThreadPoolExecutor | None,
     progressed: Callable[[int], None],
+    kept: Mapping[str, tuple[slice, ...]],
 ) -> Block:
+    def draw(draws: range) -> Block:
+        return {name: value[kept.get(name, ())] for name, value in part.draw(draws).items()}
+
     ranges = chunks(num_samples, part.chunk)
-    first = part.draw(ranges[0])
+    first = draw(ranges[0])
     block = {
         name: _one_for_all(value, num_samples)
         if name in part.fixed
@@ -100,7 +107,7 @@ def _drawn(
 
     progressed(put(ranges[0], first))
     del first
-    for count in (pool.map if pool else map)(lambda each: put(each, part.draw(each)), ranges[1:]):
+    for count in (pool.map if pool else map)(lambda each: put(each, draw(each)), ranges[1:]):
         progressed(count)
     return block
 

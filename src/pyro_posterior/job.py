@@ -29,7 +29,7 @@ from pyro_posterior.reading.read import read
 from pyro_posterior.reading.result import Reading
 from pyro_posterior.reductions.plan import SummaryPlan, plan_summaries, with_errors_of
 from pyro_posterior.request import Request
-from pyro_posterior.segments import cut, segment_rows
+from pyro_posterior.segments import cut, segment_rows, with_columns
 from pyro_posterior.session import Place
 from pyro_posterior.stores.digest import identity_of, words_digest
 from pyro_posterior.stores.earlier import Earlier, earlier_run
@@ -103,8 +103,7 @@ class Job:
 
     def sites_of(self, segment: Segment) -> tuple[Site, ...]:
         """The sites that a segment holds, in the model's order."""
-        local = segment.number > 0
-        return tuple(site for site in self.drawn if (site.batch_axis is not None) == local)
+        return tuple(site for site in self.drawn if site.span(segment.number, segment.rows))
 
     def minibatches(self, wanted: Sequence[int]) -> Iterator[Minibatch]:
         """The minibatches of these numbers, which increase.
@@ -211,6 +210,9 @@ def prepare(request: Request, place: Place, known: Known | None = None) -> Job:
     summaries = with_errors_of(plan, summaries)
     plan = replace(plan, summaries=summaries.result_names)
     plan, coords = _labelled(request, plan, reading)
+    if None not in summaries.statistics:  # which see each value by itself
+        reduced = {reduction.site for reduction in answers.reductions}
+        plan = replace(plan, sites=with_columns(plan.sites, count, reduced))
     sampler = reading.keyed(unread, plan.cubes, whole=request.return_sites is None)
     identity: dict[str, str] = {}
     digests: list[str] = []
@@ -232,7 +234,8 @@ def prepare(request: Request, place: Place, known: Known | None = None) -> Job:
     else:
         program = recipe.program()
         plan = replace(plan, engine=program.tier, chunk_bytes=program.chunk_bytes)
-    rows = earlier.segment_rows if earlier else segment_rows(replace(plan, sites=drawn))
+    all_sites = replace(plan, sites=plan.sites + answers.hidden)
+    rows = earlier.segment_rows if earlier else segment_rows(all_sites)
     return Job(
         request=request,
         plan=plan,
@@ -240,7 +243,7 @@ def prepare(request: Request, place: Place, known: Known | None = None) -> Job:
         reading=reading,
         recipe=recipe,
         summaries=summaries,
-        segments=cut(replace(plan, sites=drawn), rows, digests, homes=reading.homes(drawn)),
+        segments=cut(all_sites, rows, digests, homes=reading.homes(drawn)),
         rows=rows,
         coords=coords,
         identity=identity,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,6 +15,9 @@ from pyro_posterior.contracts import RunPlan, Segment, Site
 
 #: Bytes of results that one segment should hold, before compression.
 SEGMENT_BYTES = 48_000_000
+
+#: Bytes of all draws of a global site that one segment should hold.
+COLUMN_BYTES = 64_000_000
 
 #: A run is cut into about this many segments, or more where they would grow beyond SEGMENT_BYTES.
 FEWEST_SEGMENTS = 64
@@ -28,6 +32,32 @@ def segment_rows(plan: RunPlan) -> int:
     by_bytes = int(SEGMENT_BYTES // max(1.0, size * per_obs))
     by_count = math.ceil(len(plan.batch_sizes) / FEWEST_SEGMENTS)
     return size * max(1, min(by_bytes, by_count))
+
+
+def with_columns(
+    sites: Sequence[Site], num_samples: int, whole: Collection[str] = ()
+) -> tuple[Site, ...]:
+    """The sites, each told how many of its columns a segment has: global ones that are large are cut.
+
+    Parameters
+    ----------
+    sites
+        Any.
+    num_samples
+        Draws of the run.
+    whole
+        Names of sites that are not cut, whatever they take.
+    """
+    found = []
+    for site in sites:
+        size = math.prod(site.shape) * site.dtype.itemsize * num_samples
+        columns = 0
+        if site.batch_axis is None and size > COLUMN_BYTES and site.name not in whole:
+            longest = max(site.shape, default=1)
+            columns = math.ceil(longest / min(longest, math.ceil(size / COLUMN_BYTES)))
+            columns = 0 if columns == longest else columns
+        found.append(replace(site, columns=columns))
+    return tuple(found)
 
 
 def cut(
@@ -50,17 +80,18 @@ def cut(
     Returns
     -------
     tuple of Segment
-        Number 0 where there are global sites, then those of the rows, from 1 on.
+        Those of global sites, from 0 on, then those of the rows, from 1 on at the least.
     """
     found = []
     if plan.global_sites:
         pieces = tuple((home, 0, plan.batch_sizes[home]) for home in homes)
         joined = _joined([digests[home] for home in homes] if digests else [])
-        found.append(Segment(0, (0, 0), pieces, joined))
+        parts = max(site.global_parts for site in plan.global_sites)
+        found += [Segment(part, (0, 0), pieces, joined) for part in range(parts)]
     if plan.local_sites:
         starts = [0, *itertools.accumulate(plan.batch_sizes)]
         low = 0  # the first minibatch that may have rows in the segment
-        for number, first in enumerate(range(0, plan.num_obs, rows), start=1):
+        for number, first in enumerate(range(0, plan.num_obs, rows), max(1, len(found))):
             behind = min(first + rows, plan.num_obs)
             while starts[low + 1] <= first:
                 low += 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -16,16 +15,11 @@ from pyro_posterior.drawing import values_of
 from pyro_posterior.errors import RequestError
 from pyro_posterior.executors.here import keeping_what_is_written, progress_bar
 from pyro_posterior.executors.shipping import Drawn, Elsewhere, check_versions, draw, pack, versions
+from pyro_posterior.executors.tasks import Task, tasks_of_globals, tasks_of_rows
 from pyro_posterior.job import Job
 from pyro_posterior.segments import site_bytes
 
 logger = logging.getLogger(__name__)
-
-#: Seconds that one task should take: long beside Dask's overhead, short beside the whole.
-TASK_SECONDS = 20.0
-
-#: Tasks per worker, at least, so that a slow one holds nobody up at the end.
-TASKS_PER_WORKER = 4
 
 #: Results of more bytes go to a store; through the scheduler they would fill the client's memory.
 MOST_BYTES_RETURNED = 2_000_000_000
@@ -89,13 +83,13 @@ def execute(job: Job, store: Store) -> None:
 def _draw_all(
     client: Client, job: Job, store: Store, segments: Sequence[Segment], bar: Any
 ) -> None:
-    """A segment for each worker first; how long these take tells how many make a task."""
+    """Global sites and a segment of rows for each worker; its time tells how many make a task."""
     by_number = {segment.number: segment for segment in segments}
     workers = max(1, sum(client.nthreads().values()))
-    waiting = [segment.number for segment in segments]
-    probes = max(2, workers)  # one with rows among them
-    running = [_submit(client, job, (number,)) for number in waiting[:probes]]
-    del waiting[:probes]
+    waiting = [segment.number for segment in segments if segment.length]
+    first = tasks_of_globals(segments, workers) + [(number,) for number in waiting[:workers]]
+    running = [_submit(client, job, numbers) for numbers in first]
+    del waiting[:workers]
     done = as_completed(running, with_results=True, raise_errors=False)
     try:
         for future, drawn in done:
@@ -105,17 +99,16 @@ def _draw_all(
                 store.write(result)
             bar.update(sum(values_of(job, by_number[number]) for number in drawn.numbers))
             future.release()
-            if waiting and drawn.numbers != (0,):
-                size = _segments_per_task(drawn.seconds, len(waiting), workers)
-                for low in range(0, len(waiting), size):
-                    running.append(_submit(client, job, tuple(waiting[low : low + size])))
+            if waiting and by_number[drawn.numbers[0]].length:
+                for numbers in tasks_of_rows(waiting, drawn.seconds, workers):
+                    running.append(_submit(client, job, numbers))
                     done.add(running[-1])
                 waiting = []
     finally:
         client.cancel(running)
 
 
-def _submit(client: Client, job: Job, numbers: tuple[int, ...]) -> Any:
+def _submit(client: Client, job: Job, numbers: Task) -> Any:
     return client.submit(
         _draw,
         job.digest,
@@ -125,18 +118,12 @@ def _submit(client: Client, job: Job, numbers: tuple[int, ...]) -> Any:
     )
 
 
-def _segments_per_task(seconds: float, waiting: int, workers: int) -> int:
-    """So many that a task takes `TASK_SECONDS`, but every worker still gets several."""
-    by_time = max(1, round(TASK_SECONDS / max(seconds, 1e-3)))
-    return min(by_time, max(1, math.ceil(waiting / (TASKS_PER_WORKER * workers))))
-
-
 def _reason(found: Any) -> BaseException:
     """What a task raised; Dask hands out the error, or its type, the error and where it was."""
     return found if isinstance(found, BaseException) else found[1]
 
 
-def _draw(digest: str, numbers: tuple[int, ...]) -> Drawn:
+def _draw(digest: str, numbers: Task) -> Drawn:
     """One task: runs in a worker, which makes the job when its first task comes.
 
     Data that are Dask arrays are computed in this thread: as tasks of their own they would wait

@@ -15,6 +15,7 @@ from pyro_posterior.drawing import values_of
 from pyro_posterior.errors import PosteriorError
 from pyro_posterior.executors.here import keeping_what_is_written, progress_bar
 from pyro_posterior.executors.shipping import Drawn, Elsewhere, draw, pack
+from pyro_posterior.executors.tasks import Task, tasks_of_globals
 from pyro_posterior.job import Job
 
 _mine: list[Elsewhere] = []
@@ -43,12 +44,16 @@ def execute(job: Job, store: Store, devices: Sequence[Any]) -> None:
         progress_bar(job, segments) as bar,
         ProcessPoolExecutor(len(devices), context, _begin, (waiting, threads)) as pool,
     ):
-        running = {pool.submit(_draw, segment.number): segment for segment in segments}
+        by_number = {segment.number: segment for segment in segments}
+        tasks = tasks_of_globals(segments, len(devices))
+        tasks += [(segment.number,) for segment in segments if segment.length]
+        running = {pool.submit(_draw, numbers) for numbers in tasks}
         try:
             for future in as_completed(running):
-                for result in future.result().results:
+                drawn = future.result()
+                for result in drawn.results:
                     store.write(result)
-                bar.update(values_of(job, running.pop(future)))
+                bar.update(sum(values_of(job, by_number[number]) for number in drawn.numbers))
         except BrokenProcessPool as error:
             raise ProcessDied(
                 "a process that drew on one of the devices ended by itself, often because memory "
@@ -65,5 +70,5 @@ def _begin(waiting: Any, threads: int) -> None:
     _mine.append(Elsewhere(waiting.get()))
 
 
-def _draw(number: int) -> Drawn:
-    return draw(_mine[0], (number,))
+def _draw(numbers: Task) -> Drawn:
+    return draw(_mine[0], numbers)

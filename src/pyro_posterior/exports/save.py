@@ -122,15 +122,14 @@ def _has_all_draws(posterior: Posterior) -> bool:
 
 def _part(posterior: Posterior, plan: RunPlan, segment: Segment) -> Results:
     """All results of one segment."""
-    sites = plan.local_sites if segment.number else plan.global_sites
     results: Results = {}
     for name in plan.result_names:
         results[name] = {}
-        for site in sites:
-            array: Any = posterior[name][site.name]
-            if site.batch_axis is not None:
-                array = array[site.at(array.ndim, *segment.rows)]
-            results[name][site.name] = np.asarray(array)
+        for site in plan.sites:
+            span = site.span(segment.number, segment.rows)
+            if span is not None:
+                array: Any = posterior[name][site.name]
+                results[name][site.name] = np.asarray(array[site.within(array.ndim, span)])
     return results
 
 

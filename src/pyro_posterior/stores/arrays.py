@@ -39,8 +39,8 @@ class Arrays:
         return site_dims(self.header.plan)
 
     def axis(self, site: Site, ndim: int) -> int | None:
-        """The axis of the observations in an array of ``ndim`` axes; None for a global site."""
-        return None if site.batch_axis is None else ndim + site.batch_axis
+        """The axis that segments divide in an array of ``ndim`` axes; None where none does."""
+        return None if site.cut_axis is None else ndim + site.cut_axis
 
     def form(self, result: str, site: Site, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Form:
         """The form of a result of a site, of which a piece has this shape and dtype.
@@ -53,7 +53,9 @@ class Arrays:
         """
         plan, full = self.header.plan, list(shape)
         axis, rows = self.axis(site, len(shape)), None
-        if axis is not None:
+        if axis is not None and site.batch_axis is None:
+            full[axis], rows = max(site.shape), site.columns
+        elif axis is not None:
             if axis < 0:
                 raise StoreError(
                     f"{result} of site {site.name!r} has shape {shape}, in which there is no axis of "

@@ -117,7 +117,7 @@ def _read_forms(
             where = (result, arrays.folders[site.name], METADATA)
             content = read_inside(root, *where)
             digest = files["/".join(where)] = digest_of(content)
-            numbers = [number for number in marks if (number == 0) == (site.scope == "global")]
+            numbers = [number for number in marks if header.span(number, site)]
             for number in numbers:
                 held = marks[number].arrays.get(result, {}).get(site.name, ())
                 if held[:1] != (digest,):

@@ -54,8 +54,13 @@ class Header:
         """Number of every segment and its observations: the first, and the one behind the last."""
         rows, end = self.segment_rows, self.plan.num_obs
         starts = range(0, end, rows) if rows else range(0)
-        found = {0: (0, 0)} if len(self.data) > len(starts) else {}
-        return found | {k: (low, min(low + rows, end)) for k, low in enumerate(starts, start=1)}
+        found = dict.fromkeys(range(len(self.data) - len(starts)), (0, 0))
+        numbered = enumerate(starts, max(1, len(found)))
+        return found | {number: (low, min(low + rows, end)) for number, low in numbered}
+
+    def span(self, number: int, site: Site) -> tuple[int, int] | None:
+        """What a segment has of a site along its `Site.cut_axis`; None: nothing."""
+        return site.span(number, self.segments[number])
 
     @functools.cached_property
     def array_folders(self) -> frozenset[str]:
@@ -200,14 +205,17 @@ def _checked(held: Mapping[str, Any]) -> Header:
     )
     # Sites that are only reduced have segments, too, and are not in the plan.
     of_rows = math.ceil(plan.num_obs / rows) if rows else 0
-    fewest = of_rows + bool(plan.global_sites)
-    check(fewest <= len(header.data) <= of_rows + 1, "the number of segments")
+    parts = max((site.global_parts for site in plan.global_sites), default=0)
+    most = of_rows + max(1, parts)
+    check(of_rows + parts <= len(header.data) <= most, "the number of segments")
     return header
 
 
 def _site_to_json(site: Site) -> dict[str, Any]:
     values = {name: getattr(site, name) for name in _SITE_FIELDS}
     values["dtype"] = str(site.dtype).removeprefix("torch.")
+    if not site.columns:
+        del values["columns"]
     return {**values, "shape": list(site.shape), "dims": list(site.dims)}
 
 
@@ -231,8 +239,11 @@ def _site_from_json(held: Mapping[str, Any]) -> Site:
         batch_axis=axis,
         rows_per_obs=whole(held["rows_per_obs"], 1),
         dims=dims,
+        columns=whole(held.get("columns", 0)),
     )
-    check(set(held) == set(_SITE_FIELDS), "a site's fields")
+    check(set(held) | {"columns"} == set(_SITE_FIELDS), "a site's fields")
+    cut = axis is None and 0 < site.columns < max(shape, default=1)
+    check(cut if "columns" in held else not site.columns, "a site's columns")
     return site
 
 

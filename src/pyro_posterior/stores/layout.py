@@ -30,7 +30,7 @@ def chunk_shape(
     shape
         Of the whole array.
     axis
-        Axis of the observations, None for a global site.
+        Axis that segments divide: of the observations, or of a large global site's columns.
     rows
         Length of one segment along it: chunks are as long, or an even part of it.
     draws

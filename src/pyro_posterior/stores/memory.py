@@ -46,14 +46,17 @@ class MemoryStore:
             for site in self._plan.sites:
                 if site.name in arrays:
                     piece, held = arrays[site.name], self._results[name]
-                    if site.batch_axis is None or segment.length == self._plan.num_obs:
+                    axis, span = site.cut_axis, site.span(segment.number, segment.rows)
+                    assert span is not None
+                    whole = site.full_shape(self._plan.num_obs)
+                    if axis is None or span == (0, whole[axis]):
                         held[site.name] = piece
                         continue
                     if site.name not in held:
                         shape = list(piece.shape)
-                        shape[site.batch_axis] = site.rows(self._plan.num_obs)
+                        shape[axis] = whole[axis]
                         held[site.name] = np.empty(shape, piece.dtype)
-                    held[site.name][site.at(piece.ndim, *segment.rows)] = piece
+                    held[site.name][site.within(piece.ndim, span)] = piece
         self._nonfinite[segment.number] = result.nonfinite
         self._partials[segment.number] = result.partials
         self._missing.discard(segment.number)

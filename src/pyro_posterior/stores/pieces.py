@@ -55,7 +55,7 @@ class Pieces:
             functools.partial(self._write_chunk, number, place, form, piece, position)
             for place, site, piece, (form, _) in zip(places, sites, pieces, forms, strict=True)
             for position in form.positions(
-                self._arrays.axis(site, piece.ndim), rows_of(self._header, number, site)
+                self._arrays.axis(site, piece.ndim), self._span(number, site)
             )
         )
         found: dict[str, dict[str, tuple[str, ...]]] = {result: {} for result in results}
@@ -92,7 +92,7 @@ class Pieces:
         """Write the chunk of a result of a site at a position in the grid; its place and digest."""
         result, name = place
         site = self._sites[name]
-        axis, (start, _) = self._arrays.axis(site, piece.ndim), rows_of(self._header, number, site)
+        axis, (start, _) = self._arrays.axis(site, piece.ndim), self._span(number, site)
         at = []
         for along, (index, length) in enumerate(zip(position, form.chunks, strict=True)):
             low = index * length - (start if along == axis else 0)
@@ -126,8 +126,8 @@ class Pieces:
             )
         return form, digest
 
-
-def rows_of(header: Header, number: int, site: Site) -> tuple[int, int]:
-    """The rows that a segment has along a site's axis of the observations."""
-    first, behind = header.segments[number]
-    return site.rows(first), site.rows(behind)
+    def _span(self, number: int, site: Site) -> tuple[int, int]:
+        """What a segment has along the axis of a site that segments divide."""
+        span = self._header.span(number, site)
+        assert span is not None, f"segment {number} has nothing of site {site.name!r}"
+        return span

@@ -141,11 +141,11 @@ def _digests(
     form = closed.forms[result, site.name]
     axis = Arrays(header).axis(site, len(form.shape))
     found: dict[Position, str] = {}
-    for number, (first, behind) in header.segments.items():
-        if (number == 0) != (site.scope == "global"):
+    for number in header.segments:
+        rows = header.span(number, site)
+        if rows is None:
             continue
         held = closed.marks[number].arrays[result][site.name][1:]
-        rows = (site.rows(first), site.rows(behind))
         count = form.count(axis, rows)
         if count != len(held):
             raise damaged(

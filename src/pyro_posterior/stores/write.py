@@ -31,7 +31,7 @@ from pyro_posterior.stores.marks import (
     write_partials,
 )
 from pyro_posterior.stores.parts import remove_leftovers
-from pyro_posterior.stores.pieces import Pieces, rows_of
+from pyro_posterior.stores.pieces import Pieces
 from pyro_posterior.stores.read import read_store
 
 logger = logging.getLogger(__name__)
@@ -147,7 +147,10 @@ class ZarrStore:
         except StoreError:
             return False
         axis = self._arrays.axis(site, len(form.shape))
-        positions = list(form.positions(axis, rows_of(self._header, number, site)))
+        rows = self._header.span(number, site)
+        if rows is None:
+            return False
+        positions = list(form.positions(axis, rows))
         base = os.path.join(self.path, result, folder, "c")
         files = (os.path.join(base, *map(str, position)) for position in positions)
         return len(digests) == 1 + len(positions) and all(map(os.path.isfile, files))

@@ -37,9 +37,15 @@ _SITES = (
     Site("local", "latent", "local", (3, 2), torch.float32, batch_axis=-2),
     Site("pairs/twice", "deterministic", "local", (6,), torch.float64, -1, rows_per_obs=2),
     Site("global", "latent", "global", (4,), torch.float32),
+    Site("large", "latent", "global", (2, 5), torch.float32, columns=2),
 )
 
 _ROWS = 3
+
+#: Of the large site's columns, and of the observations; the small global site is in the first.
+_SEGMENTS = 3 + 3
+
+_ORDERS = ([0, 1, 2, 3, 4, 5], [3, 5, 1, 0, 4, 2], [2, 3, 5, 4, 1, 0])
 
 
 def toy_run(seed: int = 0) -> tuple[RunPlan, tuple[Segment, ...]]:
@@ -52,13 +58,13 @@ def toy_run(seed: int = 0) -> tuple[RunPlan, tuple[Segment, ...]]:
 def toy_result(plan: RunPlan, segment: Segment) -> SegmentResult:
     """What a segment of the toy run holds, fixed by the seed: numbers nobody would guess."""
     whole = toy_whole(plan)
-    wanted = plan.local_sites if segment.number else plan.global_sites
+    spans = {site: site.span(segment.number, segment.rows) for site in plan.sites}
+    wanted = [site for site, span in spans.items() if span is not None]
     results = {
         result: {
-            site.name: arrays[site.name]
-            if site.batch_axis is None
-            else arrays[site.name][site.at(arrays[site.name].ndim, *segment.rows)]
-            for site in wanted
+            site.name: arrays[site.name][site.within(arrays[site.name].ndim, span)]
+            for site, span in spans.items()
+            if span is not None
         }
         for result, arrays in whole.items()
     }
@@ -108,7 +114,7 @@ class StoreTests:
 
     def test_segments_come_in_any_order(self, tmp_path: Path) -> None:
         plan, segments = toy_run()
-        for turn, order in enumerate(([0, 1, 2, 3], [3, 1, 0, 2], [2, 3, 1, 0])):
+        for turn, order in enumerate(_ORDERS):
             with self.open(tmp_path / str(turn), plan, segments) as store:
                 left = {segment.number for segment in segments}
                 for place in order:
@@ -121,10 +127,10 @@ class StoreTests:
     def test_a_segment_may_come_again_and_counts_once(self, tmp_path: Path) -> None:
         plan, segments = toy_run()
         with self.open(tmp_path / "s", plan, segments) as store:
-            for segment in (*segments, *segments[1:3]):
+            for segment in (*segments, *segments[2:5]):
                 store.write(toy_result(plan, segment))
             finished = store.finish(lambda: _RECORD)
-        assert finished.nonfinite == {"local": 2 + 3 + 4, "global": 1}
+        assert finished.nonfinite == {"local": 4 + 5 + 6, "global": 1, "large": 2 + 3}
         assert_same_results(finished.results, plan)
 
     def test_partial_results_come_in_the_order_of_segments(self, tmp_path: Path) -> None:
@@ -134,7 +140,7 @@ class StoreTests:
                 store.write(toy_result(plan, segment))
             found = list(store.partials("totals"))
             assert list(store.partials("nobody's")) == []
-        assert [part["total"].tolist() for part in found] == [[n, 7] for n in range(4)]
+        assert [part["total"].tolist() for part in found] == [[n, 7] for n in range(_SEGMENTS)]
         assert all(part["none"].shape == (0, 2) for part in found)
 
     def test_the_record_comes_back(self, tmp_path: Path) -> None:
@@ -169,7 +175,7 @@ def steps_of(open_store: Open, read: Callable[[Path], Any]) -> Any:
     from hypothesis import strategies as st
     from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-    seeds, places = st.integers(1, 2), st.integers(0, 3)
+    seeds, places = st.integers(1, 2), st.integers(0, _SEGMENTS - 1)
 
     class Steps(RuleBasedStateMachine):
         """Beside the store goes what it must hold: whose it is, which segments, whether finished."""
@@ -188,7 +194,7 @@ def steps_of(open_store: Open, read: Callable[[Path], Any]) -> Any:
                 _refused(lambda: open_store(self.folder, *toy_run(seed)))
                 return
             self.store, self.seed, self.mine = open_store(self.folder, *toy_run(seed)), seed, seed
-            assert self.store.missing() == frozenset(range(4)) - self.done
+            assert self.store.missing() == frozenset(range(_SEGMENTS)) - self.done
 
         @rule(seed=seeds, from_elsewhere=st.booleans())
         def overwrite(self, seed: int, from_elsewhere: bool) -> None:
@@ -196,7 +202,7 @@ def steps_of(open_store: Open, read: Callable[[Path], Any]) -> Any:
             if not from_elsewhere:
                 self.kill(False)
             new = open_store(self.folder, *toy_run(seed), overwrite=True)
-            assert new.missing() == frozenset(range(4))
+            assert new.missing() == frozenset(range(_SEGMENTS))
             self.seed, self.done, self.finished = seed, set(), False
             if from_elsewhere:
                 new.__exit__(None, None, None)
@@ -229,7 +235,7 @@ def steps_of(open_store: Open, read: Callable[[Path], Any]) -> Any:
             group = self.folder / "posterior_samples"
             if half_written and group.is_dir():
                 (group / f".zarr.json.{'0' * 32}.partial").write_bytes(b"{")
-                if 2 not in self.done:
+                if 4 not in self.done:
                     chunk = group / "local/c/0/1/0"
                     chunk.parent.mkdir(parents=True, exist_ok=True)
                     chunk.write_bytes(b"half")
@@ -238,7 +244,7 @@ def steps_of(open_store: Open, read: Callable[[Path], Any]) -> Any:
         def finish(self) -> None:
             if self.store is None:
                 return
-            if self.mine != self.seed or len(self.done) < 4:
+            if self.mine != self.seed or len(self.done) < _SEGMENTS:
                 _refused(lambda: self.store.finish(lambda: _RECORD))  # type: ignore[union-attr]
                 return
             assert_same_results(self.store.finish(lambda: _RECORD).results, toy_run(self.seed)[0])
