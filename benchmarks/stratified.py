@@ -1,6 +1,6 @@
 """How many independent draws a stratified one is worth: variances over seeds, model by model.
 
-    python benchmarks/stratified.py [MODEL ...] [--seeds 20] [--draws 1000]
+    python benchmarks/stratified.py [MODEL ...] [--seeds 20] [--draws 1000] [--sites NAME ...]
 
 For each site: the variance over seeds of a summary of independent draws over that of stratified ones,
 the median over the site's values; the CPU time of both, seeds alternating; and, with the model "pairs",
@@ -39,16 +39,18 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--draws", type=int, default=1000)
+    parser.add_argument("--sites", nargs="+", help="these alone, by default all")
     args = parser.parse_args()
     for name in args.models:
         if name in CHECKS:
             CHECKS[name]()
             continue
         print(f"\n{name}: {args.draws} draws, {args.seeds} seeds", flush=True)
-        table(MODELS[name](), range(args.first, args.first + args.seeds), args.draws)
+        seeds = range(args.first, args.first + args.seeds)
+        table(MODELS[name](), seeds, args.draws, args.sites)
 
 
-def table(sample: Sample, seeds: range, draws: int) -> None:
+def table(sample: Sample, seeds: range, draws: int, sites: list[str] | None) -> None:
     """Variances of independent draws over those of stratified ones, and the ratio of the times."""
     kinds = ("independent", "stratified")
     found: dict[str, list[Any]] = {kind: [] for kind in kinds}
@@ -56,7 +58,8 @@ def table(sample: Sample, seeds: range, draws: int) -> None:
     for seed in seeds:
         for kind in kinds:
             started = time.process_time()
-            found[kind].append(sample(seed=seed, draws=kind, num_samples=draws))
+            only = {} if sites is None else {"return_sites": sites}
+            found[kind].append(sample(seed=seed, draws=kind, num_samples=draws, **only))
             seconds[kind].append(time.process_time() - started)
     print(f"{'site':32s} {'values':>7s} " + " ".join(f"{name:>9s}" for name in SUMMARIES))
     for site in found["stratified"][0].plan.sites:

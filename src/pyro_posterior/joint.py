@@ -76,9 +76,7 @@ class JointSampler:
         if not self.cubes:
             return "independent draws"
         lengths = " + ".join(map(str, self.cubes))
-        return (
-            f"stratified draws, hypercubes of {lengths}; draws of Poisson and the like independent"
-        )
+        return f"stratified draws, hypercubes of {lengths}; binomial and the like independent"
 
     def where(self, draws: range, minibatch: int) -> Where:
         """What random operations need to know beside their keys, for some draws."""

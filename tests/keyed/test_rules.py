@@ -12,10 +12,13 @@ import torch
 from torch.nn import functional
 
 from pyro_posterior.errors import CannotSliceError
+from pyro_posterior.keyed import poissons
 from pyro_posterior.keyed.angles import sine_bivariate_op, von_mises_op
+from pyro_posterior.keyed.fills import UNIFORM, fill
 from pyro_posterior.keyed.keys import Key, Where
 from pyro_posterior.keyed.modes import KeyedDraws, KeyNamer
 from pyro_posterior.keyed.rules import RULES, draw_many, draw_one, is_random, rule_of
+from pyro_posterior.keyed.uniforms import TAIL
 from toy_models import assert_within
 
 aten = torch.ops.aten
@@ -421,3 +424,47 @@ def test_gamma_numbers_of_no_values_and_of_no_shape():
     made = draw_many(gamma, key, where, (torch.tensor([[math.nan, 2.0]]).expand(4, 2),), {})
     assert made[:, 0].isnan().all()
     assert (made[:, 1] > 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("cubes", [(), (400,)], ids=["apart", "stratified"])
+def test_poisson_numbers_are_the_inverse_of_their_uniform_numbers(dtype, cubes):
+    """Beside SciPy's inverse distribution function, for rates of every size at once."""
+    rates = torch.logspace(-6, 5, 500, dtype=torch.float64).to(dtype).expand(400, 500)
+    key, at = Key("n", 0, True), Where(3, range(400), 0, cubes)
+    made = draw_many(aten.poisson.default, key, at, (rates,), {})
+    u = fill(UNIFORM, key, at, (500,), torch.float64, torch.device("cpu")).numpy()
+    known = scipy.stats.poisson.ppf(u, rates.double().numpy())
+    wrong = made.double().numpy() != known
+    # float32 holds u to 2**-24, so that few are on the other side of a border
+    assert wrong.sum() <= (0 if dtype == torch.float64 else 40)
+    assert (np.abs(made.double().numpy() - known)[wrong] <= 1).all()
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.4, 3.0, 30.0])
+def test_poisson_numbers_far_in_a_tail(rate):
+    """The distances that uniform numbers have to an end where these are extreme."""
+    distances = torch.tensor([1e-4, 1e-7, 1e-12, 1e-19], dtype=torch.float64)
+    rates = torch.full((4,), rate, dtype=torch.float64)
+    low, high = (poissons._of_tails(side * TAIL / distances, rates).numpy() for side in (-1, 1))
+    known = scipy.stats.poisson(rates.numpy())
+    for count, passed in (
+        (low, lambda n: known.cdf(n) >= distances.numpy()),
+        (high, lambda n: known.sf(n) <= distances.numpy()),
+    ):
+        assert passed(count).all()
+        assert (~passed(count - 1))[count > 0].all()
+
+
+def test_stratified_poisson_numbers_have_even_means_and_predict_as_torch_does():
+    key, at = Key("n", 0, True), Where(3, range(1000), 0, (1000,))
+    made = draw_many(aten.poisson.default, key, at, (torch.full((1000, 300), 3.0),), {})
+    assert made.mean(0).var().item() < 3.0 / 1000 / 100  # 3 / 1000 where they are independent
+    pairs = (made[:, :150] - 3.0).mul_(made[:, 150:] - 3.0).mean(0) * 1000**0.5 / 3
+    assert pairs.var().item() == pytest.approx(1.0, abs=0.4)
+
+
+@pytest.mark.parametrize("rate", [-1.0, math.nan])
+def test_a_wrong_poisson_rate_is_refused_as_torch_does(rate):
+    with pytest.raises(RuntimeError, match="invalid Poisson rate"):
+        keyed(lambda: torch.poisson(torch.tensor([1.0, rate])), 0)

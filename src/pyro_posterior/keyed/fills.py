@@ -11,7 +11,7 @@ import torch
 
 from pyro_posterior.keyed import streams
 from pyro_posterior.keyed.keys import Key, Piece, Where
-from pyro_posterior.keyed.uniforms import blocks, together, uniforms
+from pyro_posterior.keyed.uniforms import TAIL, blocks, together, uniforms
 
 #: Values made at a time: few enough for a cache, so many that the calls do not show.
 BLOCK = 1 << 18
@@ -23,7 +23,7 @@ class Kind:
 
     inverse: Callable[[torch.Tensor], torch.Tensor]  # of 2u - 1, in place
     ends: Callable[[np.ndarray, np.ndarray], np.ndarray]  # of distances to 0 or 1; whether 1
-    native: str  # torch's own, for independent draws on a GPU
+    native: str | None  # torch's own, for independent draws on a GPU
     scale: float = 1.0  # to multiply the inverse with
 
 
@@ -55,6 +55,9 @@ EXPONENTIAL = Kind(
     lambda distance, upper: np.where(upper, -np.log1p(-distance), -np.log(distance)),
     "exponential_",
 )
+
+#: ``2u - 1`` and, in a tail, beyond 1: `TAIL` over the distance to the end, with the sign of the side.
+SIDED = Kind(lambda x: x, lambda distance, upper: _signed(TAIL / distance, upper), None)
 
 CAUCHY = Kind(
     lambda x: x.mul_(math.pi / 2).tan_(),
@@ -92,7 +95,7 @@ def fill(
     out = torch.empty(whole, dtype=dtype, device=device) if target is None else target.view(whole)
     for piece in at.pieces() if columns else ():
         name = f"{purpose}{piece.cube}"
-        if device.type != "cpu" and piece.length == 1:
+        if device.type != "cpu" and piece.length == 1 and kind.native is not None:
             streams.generated(out[piece.rows], kind.native, key, at, piece, name)
         else:
             _fill_piece(kind, key.words(at, name), piece, out[piece.rows])

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from pyro_posterior.errors import CannotSliceError
-from pyro_posterior.keyed import angles, filling, gammas, samplers
+from pyro_posterior.keyed import angles, filling, gammas, poissons, samplers
 from pyro_posterior.keyed.calls import Call, by_name
 from pyro_posterior.keyed.keys import Key, Where
 
@@ -85,7 +85,7 @@ RULES: dict[Any, Rule] = _by_packet(
         "_standard_gamma": Rule(gammas.standard_gamma, PARTLY),
         "_sample_dirichlet": Rule(gammas.dirichlet, PARTLY),
         "multinomial": Rule(samplers.multinomial),
-        "poisson": Rule(samplers.poisson, INDEPENDENT),
+        "poisson": Rule(poissons.poisson),
         "binomial": Rule(samplers.binomial, INDEPENDENT),
         "randperm": Rule(samplers.randperm, INDEPENDENT),
         "_fused_sdp_choice": Rule(None, silent=lambda arguments: True),

@@ -10,15 +10,6 @@ from pyro_posterior.keyed.fills import EXPONENTIAL, UNIFORM
 from pyro_posterior.keyed.streams import bit_generators, generators
 
 
-def poisson(call: Call) -> torch.Tensor:
-    """Poisson numbers, each draw by a generator of its own."""
-    rates: torch.Tensor = call["self"]
-    drawn = generators(call.key, call.at, rates.device)
-    return torch.stack(
-        [torch.poisson(rate, generator=one) for rate, one in zip(rates, drawn, strict=True)]
-    )
-
-
 def binomial(call: Call) -> torch.Tensor:
     """Binomial numbers, each draw by a generator of its own; NumPy's, the fastest, on a CPU."""
     counts, probs = broadcast(call["count"], call["prob"])
