@@ -82,10 +82,10 @@ def keeping_rows(to_args: ToArgs) -> ToArgs:
     """``to_args``, with the observation axis put back that ``squeeze()`` takes from a batch of one."""
 
     def with_rows(batch: Any) -> tuple[Any, Any]:
-        args, kwargs = to_args(copied(batch))  # which it may change, and is asked for twice
         leaves = [x for x in tree_flatten(batch)[0] if isinstance(x, torch.Tensor)]
         if not leaves or any(x.dim() == 0 or len(x) != 1 for x in leaves):
-            return args, kwargs
+            return to_args(batch)
+        args, kwargs = to_args(copied(batch))  # which it may change, and is asked for twice
         given = (tuple(args), dict(kwargs))
         if not any(isinstance(x, torch.Tensor) and x.dim() == 0 for x in tree_flatten(given)[0]):
             return args, kwargs

@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 
+from pyro_posterior.collector import old_ones_left_alone
 from pyro_posterior.contracts import Minibatch
 from pyro_posterior.errors import RequestError
 from pyro_posterior.joint import JointSampler
@@ -88,6 +89,7 @@ class Survey:
         return frozenset({name for run in runs for name in run.sites} - everywhere)
 
 
+@old_ones_left_alone()
 def survey(
     sampler: JointSampler, minibatches: Iterable[Minibatch], *, only_rows: bool = False
 ) -> Survey:

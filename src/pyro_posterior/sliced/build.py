@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import torch
 
+from pyro_posterior.collector import old_ones_left_alone
 from pyro_posterior.contracts import Minibatch, Site
 from pyro_posterior.errors import CannotSliceError
 from pyro_posterior.joint import JointSampler
@@ -31,6 +32,7 @@ from pyro_posterior.sliced.together import drawn_together
 logger = logging.getLogger(__name__)
 
 
+@old_ones_left_alone()
 def build_sliced(
     sampler: JointSampler,
     ends: tuple[Minibatch, Minibatch],
