@@ -47,7 +47,7 @@ def guide(x: torch.Tensor) -> None:
 
 def _read() -> tuple[list[str], dict[str, str]]:
     sampler = JointSampler(model, guide, 3, None)
-    found, _ = record_first(sampler, Minibatch(0, (torch.linspace(0.0, 1.0, 5),)))
+    found = record_first(sampler, Minibatch(0, (torch.linspace(0.0, 1.0, 5),))).record
     return [op.name for op in found.tape.ops], model_identity(model, guide, [], found)
 
 

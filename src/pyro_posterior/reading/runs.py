@@ -18,7 +18,7 @@ from pyro_posterior.reading.flow import Flow, flow_of
 from pyro_posterior.reading.kinds import kind_of
 from pyro_posterior.reading.valid import warn_of_invalid
 from pyro_posterior.sliced.failures import worded
-from pyro_posterior.sliced.record import record_first
+from pyro_posterior.sliced.record import Traces, record_first
 from pyro_posterior.sliced.tape import Record
 
 logger = logging.getLogger(__name__)
@@ -136,29 +136,35 @@ def look(
 
     ``checked`` says so where a site is drawn from a distribution that is none.
     """
-    record, (watched, notes) = None, _watched(sampler)
+    watched, notes = _watched(sampler)
+
+    def run_of(record: Record | None, traces: Traces) -> Run:
+        if checked:
+            warn_of_invalid(*traces)
+        flow = None if record is None else flow_of(record)
+        return Run(
+            minibatch.index,
+            frozenset(n for n, node in traces[1].nodes.items() if node["type"] == "sample"),
+            _sites(traces[1], flow),
+            _sites(traces[0], flow),
+            _plates(traces, notes),
+            flow,
+            record,
+            params_met(*traces),
+        )
+
+    first = None
     if recorded:
         try:
-            record, traces = record_first(watched, minibatch)
+            first = record_first(watched, minibatch)
         except Exception as reason:  # the model's own errors come again below, as they are
             logger.debug("the run on minibatch %d is not recorded: %s", minibatch.index, reason)
-    if record is None:
-        watched, notes = _watched(sampler)
-        with worded("running"):
-            traces = watched.traces(minibatch, draw)
-    if checked:
-        warn_of_invalid(*traces)
-    flow = None if record is None else flow_of(record)
-    return Run(
-        minibatch.index,
-        frozenset(n for n, node in traces[1].nodes.items() if node["type"] == "sample"),
-        _sites(traces[1], flow),
-        _sites(traces[0], flow),
-        _plates(traces, notes),
-        flow,
-        record,
-        params_met(*traces),
-    )
+    if first is not None:
+        return first.read(run_of)
+    watched, notes = _watched(sampler)
+    with worded("running"):
+        traces = watched.traces(minibatch, draw)
+    return run_of(None, traces)
 
 
 def params_met(guide: poutine.Trace, model: poutine.Trace) -> dict[str, torch.Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -18,6 +19,7 @@ from pyro_posterior.keyed.keys import Where
 from pyro_posterior.keyed.modes import KeyedDraws, KeyNamer, changes_statistics
 from pyro_posterior.keyed.rules import is_random
 from pyro_posterior.keyed.state import random_states
+from pyro_posterior.sliced.later import Awake, Later
 from pyro_posterior.sliced.leaks import LeakWatch, no_threads
 from pyro_posterior.sliced.lines import calling_line
 from pyro_posterior.sliced.skips import OtherCourse, Skips
@@ -33,10 +35,17 @@ _CHANGE_MEMORY = {"set_", "resize_", "resize_as_", "set_data"}
 class _Recorder(KeyedDraws):
     """Keyed draws that also go on a tape."""
 
-    def __init__(self, tape: Tape, namer: KeyNamer, where: Where, skips: Skips | None) -> None:
+    def __init__(
+        self,
+        tape: Tape,
+        namer: KeyNamer,
+        where: Where,
+        skips: Skips | None,
+        later: Later | None,
+    ) -> None:
         super().__init__(namer, where)
         self.tape, self.namer, self.where = tape, namer, where
-        self._skips = skips
+        self._skips, self._later = skips, later
         self.empty: set[int] = set()  # storages of what was skipped
         self.missed = False  # something skipped was needed
 
@@ -76,6 +85,11 @@ class _Recorder(KeyedDraws):
             op = tape.add(func, args, kwargs, out, key)
             self.empty.update(tape.storage[uid] for uid in op.outs if uid is not None)
             return out
+        if self._later is not None:
+            if key is None and (out := self._later.put_off(func, args, kwargs)) is not None:
+                tape.add(func, args, kwargs, out)
+                return out
+            self._later.before(func, args, kwargs)
         out = func(*args, **kwargs) if key is None else self.draw(func, key, args, kwargs)
         op = tape.add(func, args, kwargs, out, key)
         if self.empty:
@@ -85,7 +99,9 @@ class _Recorder(KeyedDraws):
         return out
 
     def looked_at(self, tensor: torch.Tensor) -> None:
-        """Raise where Python reads something that was not run."""
+        """Raise where Python reads something that was not run; compute what was put off."""
+        if self._later is not None:
+            self._later.before_a_change(tensor)
         if self.tape.storage[self.tape.uid(tensor)] in self.empty:
             self.missed = True
             raise OtherCourse
@@ -174,8 +190,27 @@ def record(
     return _unless_another_thread_moved_them(run)
 
 
-def record_first(sampler: JointSampler, minibatch: Minibatch) -> tuple[Record, Traces]:
-    """A record of draw 0 with all sites, before anything is known of them, and its traces.
+@dataclass
+class First:
+    """A record of draw 0 with all sites, and its traces for as long as nobody has read them."""
+
+    record: Record
+    _traces: Traces | None
+    _later: Later
+    _where: Where
+
+    def read(self, use: Callable[[Record, Traces], Found]) -> Found:
+        """What ``use(record, traces)`` gives, which keeps no large tensor of theirs; once."""
+        assert self._traces is not None
+        with Awake(self._later):
+            found = use(self.record, self._traces)
+        self._traces = None
+        _fill(self.record.tape, self._later, self._where)
+        return found
+
+
+def record_first(sampler: JointSampler, minibatch: Minibatch) -> First:
+    """Record draw 0 before anything is known of it; large results are computed where they are read.
 
     It shows the course of the draw. Its numbers are no draw of the run where keys depend on which
     sites are local, which only the traces tell.
@@ -186,16 +221,32 @@ def record_first(sampler: JointSampler, minibatch: Minibatch) -> tuple[Record, T
         As `record`.
     """
 
-    def run() -> tuple[Record, Traces]:
-        return _record(sampler, minibatch, _recorder(sampler, minibatch, 0, None), None)
+    def run() -> First:
+        later = Later()
+        recorder = _recorder(sampler, minibatch, 0, None, later)
+        try:
+            found, traces = _record(sampler, minibatch, recorder, None)
+        except Exception:
+            _fill(recorder.tape, later, recorder.where)
+            raise
+        found.values.clear()
+        return First(found, traces, later, recorder.where)
 
-    found, traces = _unless_another_thread_moved_them(run)
-    found.values.clear()
-    return found, traces
+    return _unless_another_thread_moved_them(run)
+
+
+def _fill(tape: Tape, later: Later, where: Where) -> None:
+    """Compute what was put off and somebody still holds, be it a cache of the model's."""
+    empty = {tape.storage[tape.uid(tensor)] for tensor in later.forget()}
+    fill_stand_ins(tape, empty, where)
 
 
 def _recorder(
-    sampler: JointSampler, minibatch: Minibatch, draw: int, skips: Skips | None
+    sampler: JointSampler,
+    minibatch: Minibatch,
+    draw: int,
+    skips: Skips | None,
+    later: Later | None = None,
 ) -> _Recorder:
     tape = Tape()
     for value in tree_flatten((minibatch.args, dict(minibatch.kwargs)))[0]:
@@ -204,9 +255,8 @@ def _recorder(
                 raise CannotSliceError(f"an argument has layout {value.layout}")
             if tape.known(value) is None:  # the same tensor may be given twice
                 tape.add_input(value)
-    return _Recorder(
-        tape, sampler.namer(), sampler.where(range(draw, draw + 1), minibatch.index), skips
-    )
+    where = sampler.where(range(draw, draw + 1), minibatch.index)
+    return _Recorder(tape, sampler.namer(), where, skips, later)
 
 
 def _record(
