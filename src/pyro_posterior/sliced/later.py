@@ -8,14 +8,16 @@ first who reads it or writes to what it is made from sets the arithmetic off.
 
 from __future__ import annotations
 
-import contextlib
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._python_dispatch import _disable_current_modes
 
+from pyro_posterior.keyed.modes import PlainMode
 from pyro_posterior.sliced.tensors import address, exchanged, tensors_in, written
 
 aten = torch.ops.aten
@@ -108,7 +110,7 @@ class Later:
         return left
 
 
-class Awake(TorchDispatchMode):
+class Awake(PlainMode):
     """Operations on what stands in for a result compute it first."""
 
     def __init__(self, later: Later) -> None:
@@ -127,10 +129,8 @@ _PRODUCTS = {aten.mm.default, aten.bmm.default, aten.addmm.default, aten.baddbmm
 
 
 def _bytes_of_broadcast(given: list[torch.Tensor]) -> int:
-    with contextlib.suppress(RuntimeError):
-        shape = torch.broadcast_shapes(*(x.shape for x in given))
-        return shape.numel() * given[0].element_size()
-    return 0
+    sizes = zip_longest(*(reversed(x.shape) for x in given), fillvalue=1)
+    return math.prod(max(along) for along in sizes) * given[0].element_size()
 
 
 def _shadow(tensor: torch.Tensor) -> torch.Tensor:
