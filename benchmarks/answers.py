@@ -36,8 +36,8 @@ BATCH = 250
 class GammaPoisson:
     """Counts whose rates are a size of the observation times a rate of the column."""
 
-    def __init__(self, observations: int, columns: int) -> None:
-        self.observations, self.columns = observations, columns
+    def __init__(self, observations: int, columns: int, rate: float = 2.0) -> None:
+        self.observations, self.columns, self.rate = observations, columns, rate
 
     def model(self, index: torch.Tensor, y: torch.Tensor | None = None) -> None:
         columns = pyro.plate("columns", self.columns, dim=-1)
@@ -50,7 +50,7 @@ class GammaPoisson:
 
     def guide(self, index: torch.Tensor, y: torch.Tensor | None = None) -> None:
         with pyro.plate("columns", self.columns, dim=-1):
-            pyro.sample("rate", dist.Gamma(50 * torch.ones(self.columns), 25.0))
+            pyro.sample("rate", dist.Gamma(50 * torch.ones(self.columns), 50.0 / self.rate))
         with pyro.plate("obs", self.observations, dim=-2, subsample=index):
             pyro.sample("size", dist.Gamma(50 * torch.ones(len(index), 1), 50.0))
 
@@ -66,7 +66,7 @@ class GammaPoisson:
 
 
 class Batches:
-    """Counts of rate 2."""
+    """Counts of one rate."""
 
     def __init__(self, of: GammaPoisson, size: int, rows: int) -> None:
         self._of, self._size, self._rows = of, size, rows
@@ -75,7 +75,7 @@ class Batches:
         for first in range(0, self._rows, self._size):
             index = torch.arange(first, min(first + self._size, self._rows))
             generator = torch.Generator().manual_seed(first)
-            rates = torch.full((len(index), self._of.columns), 2.0)
+            rates = torch.full((len(index), self._of.columns), self._of.rate)
             yield index, torch.poisson(rates, generator=generator)
 
 
@@ -201,9 +201,9 @@ def memory_of(key: str) -> float:
 
 def one_run(options: argparse.Namespace) -> None:
     """Peak memory of one run above what the process held before, and that of its result."""
-    case = GammaPoisson(options.observations, options.columns)
+    case = GammaPoisson(options.observations, options.columns, options.rate)
     asked = {"predictive": True, "log_likelihood": options.both, "return_sites": ["size"]}
-    small = GammaPoisson(20, options.columns)
+    small = GammaPoisson(20, options.columns, options.rate)
     small.draw(small.batches(10), 8, **asked)
     Path("/proc/self/clear_refs").write_text("5")
     before, start = memory_of("VmRSS"), time.perf_counter()
@@ -213,7 +213,8 @@ def one_run(options: argparse.Namespace) -> None:
         got = case.draw(data, options.draws, store=store, **asked)
         result = sum(np.asarray(x).nbytes for arrays in got.values() for x in arrays.values())
         peak, held = memory_of("VmHWM") - before, result / 2**20
-        print(f"{peak:.0f} {held:.0f} {time.perf_counter() - start:.0f}")
+        seconds = time.perf_counter() - start
+        print(f"{peak:.0f} {held:.0f} {seconds:.0f} {memory_of('VmHWM'):.0f} {time.process_time():.0f}")
 
 
 def in_a_process(*words: str) -> list[str]:
@@ -230,19 +231,20 @@ def memory(options: argparse.Namespace) -> None:
     for times in (1, 4, 16):
         rows = 2000 * times
         words = ("--observations", str(rows), "--columns", "50", "--draws", "200", "--both")
-        peak, held, seconds = in_a_process(*words)
+        peak, held, seconds, _, _ = in_a_process(*words)
         print(f"| {rows:,} | {peak} | {held} | {int(peak) - int(held)} | {seconds} |", flush=True)
 
 
 def wide(options: argparse.Namespace) -> None:
     """1,000 predictive draws of 12,000 columns, so many rows of 2,000 in minibatches."""
     words = ("--observations", "2000", "--columns", "12000", "--draws", "1000")
-    peak, held, seconds = in_a_process(
-        *words, "--batch", str(options.batch), "--rows", str(options.rows)
-    )
+    rows = options.rows or 2000
+    words = (*words, "--batch", str(options.batch), "--rows", str(rows), "--rate", str(options.rate))
+    peak, held, seconds, whole, processor = in_a_process(*words)
     print(
-        f"| {options.rows:,} of 2,000 x 12,000, 1,000 draws, minibatches of {options.batch} | peak "
-        f"{peak} MiB above the start | of it the result {held} | {seconds} s |"
+        f"| {rows:,} of 2,000 x 12,000, 1,000 draws, minibatches of {options.batch} | peak of the "
+        f"process {whole} MiB, {peak} above the start | of it the result {held} | {seconds} s, of "
+        f"the processor {processor} |"
     )
 
 
@@ -258,6 +260,7 @@ if __name__ == "__main__":
     parser.add_argument("--parallel", action="store_true", help="NumPyro's parallel=True")
     parser.add_argument("--batch", type=int, default=BATCH, help="rows of a minibatch")
     parser.add_argument("--rows", type=int, help="so many rows of the observations")
+    parser.add_argument("--rate", type=float, default=2.0, help="mean of a count")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--both", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
