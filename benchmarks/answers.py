@@ -214,7 +214,9 @@ def one_run(options: argparse.Namespace) -> None:
         result = sum(np.asarray(x).nbytes for arrays in got.values() for x in arrays.values())
         peak, held = memory_of("VmHWM") - before, result / 2**20
         seconds = time.perf_counter() - start
-        print(f"{peak:.0f} {held:.0f} {seconds:.0f} {memory_of('VmHWM'):.0f} {time.process_time():.0f}")
+        print(
+            f"{peak:.0f} {held:.0f} {seconds:.0f} {memory_of('VmHWM'):.0f} {time.process_time():.0f}"
+        )
 
 
 def in_a_process(*words: str) -> list[str]:
@@ -239,7 +241,15 @@ def wide(options: argparse.Namespace) -> None:
     """1,000 predictive draws of 12,000 columns, so many rows of 2,000 in minibatches."""
     words = ("--observations", "2000", "--columns", "12000", "--draws", "1000")
     rows = options.rows or 2000
-    words = (*words, "--batch", str(options.batch), "--rows", str(rows), "--rate", str(options.rate))
+    words = (
+        *words,
+        "--batch",
+        str(options.batch),
+        "--rows",
+        str(rows),
+        "--rate",
+        str(options.rate),
+    )
     peak, held, seconds, whole, processor = in_a_process(*words)
     print(
         f"| {rows:,} of 2,000 x 12,000, 1,000 draws, minibatches of {options.batch} | peak of the "

@@ -45,7 +45,12 @@ class Check:
 
     @property
     def p_value(self) -> float:
-        """Bayesian p-value: how probable a statistic as large as that of the data is."""
+        """Bayesian p-value: how probable a statistic as large as that of the data is.
+
+        NaN where the statistic is none for the data or for some predictions.
+        """
+        if np.isnan(self.observed) or np.isnan(self.replicated).any():
+            return float("nan")
         return float((self.replicated >= self.observed).mean())
 
     def __repr__(self) -> str:
@@ -192,7 +197,14 @@ def derive(
         first = compute(name, function, _one_draw(new, drawn, 0))
         draws = np.empty((plan.num_samples, *first.shape), first.numpy().dtype)
         for s in range(plan.num_samples):
-            draws[s] = compute(name, function, _one_draw(new, drawn, s)).numpy()
+            value = compute(name, function, _one_draw(new, drawn, s))
+            if (value.dtype, value.shape) != (first.dtype, first.shape):
+                raise RequestError(
+                    f"derive: {name!r} is {first.dtype} of shape {tuple(first.shape)} in draw 0, but "
+                    f"{value.dtype} of shape {tuple(value.shape)} in draw {s}: give it one type and "
+                    "shape whatever is drawn, as torch.where does"
+                )
+            draws[s] = value.detach().numpy()
         axis = _batch_axis(name, function, new, drawn, tuple(first.shape))
         shape = list(first.shape)
         if axis is not None:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from pyro_posterior.contracts import Block, Part, Program
-from pyro_posterior.errors import CannotSliceError
+from pyro_posterior.errors import CannotSliceError, RequestError
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +102,7 @@ def _drawn(
     def put(draws: range, found: Block) -> int:
         for name, value in found.items():
             if name not in part.fixed:
+                _check_alike(name, block[name], value, draws)
                 block[name][draws.start : draws.stop] = value.detach()
         return len(draws)
 
@@ -110,6 +111,17 @@ def _drawn(
     for count in (pool.map if pool else map)(lambda each: put(each, draw(each)), ranges[1:]):
         progressed(count)
     return block
+
+
+def _check_alike(name: str, block: torch.Tensor, value: torch.Tensor, draws: range) -> None:
+    """Raise where draws have another shape or type than the first, which NumPy would convert."""
+    one, other = (block.dtype, tuple(block.shape[1:])), (value.dtype, tuple(value.shape[1:]))
+    if one != other:
+        raise RequestError(
+            f"site {name!r} is {one[0]} of shape {one[1]} in draw 0, but {other[0]} of shape "
+            f"{other[1]} in draw {draws.start}: give it one type and shape whatever is drawn, as "
+            "torch.where does, or leave it out with exclude_sites"
+        )
 
 
 def _one_for_all(value: torch.Tensor, num_samples: int) -> torch.Tensor:

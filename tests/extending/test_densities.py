@@ -7,6 +7,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro import poutine
 from pyro.infer.autoguide import AutoDiagonalNormal, AutoNormal
 
 from pyro_posterior import sample_posterior
@@ -113,3 +114,32 @@ def test_rows_derived_from_a_plate_of_fixed_size():
     np.testing.assert_allclose(
         got.draws["by"][:, 1], np.log(got.draws["z"][:, 1::2]).sum(1), rtol=1e-4
     )
+
+
+@pytest.mark.filterwarnings("ignore:the data have 2 values that are NaN")
+@pytest.mark.parametrize("where", ["handler", "distribution"])
+@pytest.mark.parametrize("filled", [0.0, float("nan")])
+def test_what_a_mask_hides_adds_nothing(where, filled):
+    y = Y.clone()
+    y[[2, 5]] = filled
+    there = torch.ones(len(y), dtype=torch.bool)
+    there[[2, 5]] = False
+
+    def masked(y, there):
+        mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+        with pyro.plate("obs", len(y)):
+            if where == "handler":
+                with poutine.mask(mask=there), poutine.scale(scale=3.0):
+                    pyro.sample("y", dist.Normal(mu, 0.7), obs=y)
+            else:
+                pyro.sample("y", dist.Normal(mu, 0.7).mask(there), obs=y)
+
+    def guide(y, there):
+        pyro.sample("mu", dist.Normal(0.5, 0.2))
+
+    got = sample_posterior(masked, guide, (y, there), log_likelihood=True, **QUIET)
+    mu = torch.as_tensor(got.draws["mu"]).double()
+    exact = dist.Normal(mu[:, None], 0.7).log_prob(y.nan_to_num().double()) * there
+    np.testing.assert_allclose(got.log_likelihood, exact, rtol=1e-5)
+    log_p = exact.sum(1) + dist.Normal(0.0, 1.0).log_prob(mu)
+    np.testing.assert_allclose(got.log_p, log_p, rtol=1e-5)

@@ -94,6 +94,8 @@ def test_interventions_reach_what_comes_after(guide):
         ({"predictive": "yes"}, "choose True, False or 'new'"),
         ({"do": {"q": 1.0}}, "which the model does not have"),
         ({"do": {"e": torch.zeros(4)}}, r"do\['e'\] has shape \(4,\)"),
+        ({"do": {"b": "one"}}, r"do\['b'\] must be a number"),
+        ({"do": {"b": float("nan")}}, r"do\['b'\] is outside of what .* Normal, can give"),
         ({"do": {"b": 1.0}, "log_likelihood": True}, "exclude each other"),
         ({"grouped": {"g": ("b", ["a"] * 30, "mean")}}, "no row per observation"),
         ({"grouped": {"g": ("e", ["a"] * 29, "mean")}}, "29 labels for 30 observations"),

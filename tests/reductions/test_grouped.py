@@ -80,3 +80,13 @@ def test_contrasts():
     np.testing.assert_array_equal(contrast.called(0.5), [False, True, True])
     assert contrast.false_discovery(0.5) == pytest.approx((0.4772 + 0.0227) / 2, abs=0.01)
     assert contrast.false_discovery(0.999) == 0.0
+
+
+def test_draws_that_are_no_numbers_make_no_probability():
+    draws = np.ones((10, 2))
+    draws[3, 1] = np.nan
+    contrast = Contrast(draws, delta=0.5, interval=0.9)
+    np.testing.assert_array_equal(contrast.above_zero, [1.0, np.nan])
+    np.testing.assert_array_equal(contrast.beyond_delta, [1.0, np.nan])
+    np.testing.assert_array_equal(contrast.called(0.9), [True, False])
+    assert contrast.false_discovery(0.9) == 0.0

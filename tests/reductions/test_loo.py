@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
+from pyro_posterior.answers import Check
 from pyro_posterior.reductions.khat import Khat
 from pyro_posterior.reductions.loo import leave_out, probability_integral_transform, total
 from pyro_posterior.reductions.psis import smooth, tail_length
@@ -131,3 +132,14 @@ def test_loo_pit_is_arvizs():
 )
 def test_verdicts(khat, pointwise, words):
     assert words in Khat(khat, pointwise, 1000).verdict
+
+
+def test_gaps_have_no_place_among_predictions():
+    predicted = np.array([[0.0, 0.0, np.nan], [2.0, 2.0, 2.0]])
+    found = probability_integral_transform(
+        np.array([1.0, np.nan, 1.0]), predicted, np.log(np.full((3, 2), 0.5))
+    )
+    np.testing.assert_array_equal(found, [0.5, np.nan, np.nan])
+    assert np.isnan(Check(np.nan, np.ones(3)).p_value)
+    assert np.isnan(Check(1.0, np.array([1.0, np.nan])).p_value)
+    assert Check(1.0, np.array([1.0, 0.0])).p_value == 0.5

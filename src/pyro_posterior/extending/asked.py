@@ -15,7 +15,8 @@ from pyro_posterior.extending.derived import Derive
 from pyro_posterior.extending.discrete import check_local, discrete_of
 from pyro_posterior.extending.groups import grouped_reductions
 from pyro_posterior.extending.intervene import check_one_for_all
-from pyro_posterior.extending.nodes import Extension
+from pyro_posterior.extending.mixing import check_rows, check_writes
+from pyro_posterior.extending.nodes import Extension, values_in
 from pyro_posterior.extending.predict import EXPECTED, OBSERVED, Predict, check_mean
 from pyro_posterior.extending.prepared import plate_of, prepared, trace_of
 from pyro_posterior.extending.redrawn import drawn_in_place
@@ -136,6 +137,8 @@ def extend(
             undrawn += outcomes
         returned += [EXPECTED.format(name) for name in averaged]
     if request.derived:
+        _, trace = replace(sampler, extensions=tuple(extensions)).traces(first, 0)
+        check_writes(request.derived, values_in(trace))
         extensions.append(Derive(dict(request.derived)))
         returned += list(request.derived)
     if extensions:
@@ -148,6 +151,9 @@ def extend(
                 "is made of some of the observations only: return a row per observation, and let "
                 "grouped= add them up"
             )
+    if request.derived and len(reading.sizes) > 1:
+        ends = (sampler.traces(one, 0)[1] for one in (reading.first, reading.last))
+        check_rows(request.derived, reading.sites, *map(values_in, ends))
     sites = _chosen(request, reading, returned, observed, undrawn)
     known = {site.name: site for site in reading.sites}
     if len(reading.sizes) > 1:

@@ -1,7 +1,7 @@
 """Log densities of one joint draw: of every observation, of the model and of the guide.
 
 Scales (of annealing, of minibatches) are left out, since all observations are added up in the end.
-``log_likelihood`` is of all that was observed; in ``log_p`` and ``log_q`` masks count, as in the fit.
+Masks count, as in the fit: what they hide, often gaps filled with any number, adds nothing.
 Latent variables that no guide gives are drawn from the model, so the model's density is theirs in both.
 """
 
@@ -87,12 +87,12 @@ class Densities:
         for name, node in nodes:
             density = node["fn"].log_prob(node["value"], *node["args"], **node["kwargs"])
             density = torch.as_tensor(density)
-            axis = self._axis(name, node, density)
-            if name in self.observed and axis is not None:
-                likelihood.append(_by_row(density, axis))
             mask = node.get("mask")
             if mask is not None and mask is not True:
                 density = torch.where(torch.as_tensor(mask), density, torch.zeros_like(density))
+            axis = self._axis(name, node, density)
+            if name in self.observed and axis is not None:
+                likelihood.append(_by_row(density, axis))
             if axis is None:
                 rest.append(density.sum(dtype=torch.float64))
             else:

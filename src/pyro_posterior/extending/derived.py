@@ -52,8 +52,10 @@ def compute(name: str, function: DerivedFunction, values: Mapping[str, Any]) -> 
     Raises
     ------
     RequestError
-        It fails, or gives something else; the message names it and the shapes it got.
+        It fails, gives something else, or writes to its values; the message names it and the
+        shapes it got.
     """
+    before = _versions(values)
     try:
         result = function(values)
         if isinstance(result, (bool, int, float)):
@@ -70,7 +72,22 @@ def compute(name: str, function: DerivedFunction, values: Mapping[str, Any]) -> 
             f"derived[{name!r}] gave {type(result).__name__}, but must give a tensor. It was "
             f"called with one joint draw: {shapes_of(values)}"
         )
+    if written := [site for site, version in _versions(values).items() if before[site] != version]:
+        raise RequestError(
+            f"derived[{name!r}] writes to the values of {', '.join(map(repr, written))}, which would "
+            "change the site itself: use operations that give a new tensor (x + 1, x.mul(2)), or "
+            "x.clone() first"
+        )
     return result
+
+
+def _versions(values: Mapping[str, Any]) -> dict[str, int]:
+    """How often each tensor was written to, as far as torch counts."""
+    return {
+        name: value._version
+        for name, value in values.items()
+        if isinstance(value, torch.Tensor) and not value.is_inference()
+    }
 
 
 def shapes_of(values: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from pyro import poutine
 from pyro.poutine.messenger import Messenger
 
 from pyro_posterior.contracts import Site
@@ -23,7 +24,13 @@ class Intervene(Messenger):
     def _pyro_sample(self, msg: Any) -> None:
         if msg["name"] not in self._values:
             return
-        value = torch.as_tensor(self._values[msg["name"]])
+        try:
+            value = torch.as_tensor(self._values[msg["name"]])
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise RequestError(
+                f"do[{msg['name']!r}] must be a number, an array or a tensor, found "
+                f"{self._values[msg['name']]!r}"
+            ) from error
         fn, drawn = msg["fn"], msg["value"]
         shape = tuple(drawn.shape) if drawn is not None else tuple(fn.shape())
         if drawn is not None:
@@ -38,6 +45,27 @@ class Intervene(Messenger):
                 f"site's {shape}"
             ) from error
         msg["is_observed"] = True
+
+
+def check_support(values: Mapping[str, Any], trace: poutine.Trace) -> None:
+    """Raise where a value is none that its site could have.
+
+    Raises
+    ------
+    RequestError
+        It lies outside the support of the site's distribution, or is no number.
+    """
+    for name in values:
+        fn, value = trace.nodes[name]["fn"], trace.nodes[name]["value"]
+        try:
+            inside = bool(fn.support.check(value).all())
+        except (NotImplementedError, AttributeError):
+            inside = not bool(value.isnan().any())
+        if not inside:
+            raise RequestError(
+                f"do[{name!r}] is outside of what the site's distribution, {type(fn).__name__}, can "
+                f"give ({getattr(fn, 'support', 'unknown')})"
+            )
 
 
 def check_one_for_all(values: Mapping[str, Any], site: Site) -> None:

@@ -10,7 +10,7 @@ from pyro import poutine
 
 from pyro_posterior.contracts import Minibatch
 from pyro_posterior.errors import RequestError
-from pyro_posterior.extending.intervene import Intervene
+from pyro_posterior.extending.intervene import Intervene, check_support
 from pyro_posterior.extending.new_data import unfitting, with_missing_arguments
 from pyro_posterior.extending.nodes import sites_in
 from pyro_posterior.joint import JointSampler, no_validation
@@ -42,6 +42,7 @@ def prepared(
                 f"{', '.join(map(repr, names))}"
             )
         model = Intervene(request.do)(model)
+        check_support(request.do, trace_of(sampler, model, first))
     sampler = replace(sampler, model=model, guide=guide)
     if predicts:
         alone, guided = trace_of(sampler, model, first), trace_of(sampler, guide, first)

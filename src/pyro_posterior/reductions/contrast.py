@@ -44,12 +44,16 @@ class Contrast:
     @property
     def above_zero(self) -> np.ndarray:
         """Probability that the first is larger."""
-        return np.asarray((self.draws > 0).mean(axis=0))
+        return self._share(self.draws > 0)
 
     @property
     def beyond_delta(self) -> np.ndarray:
         """Probability that they differ by more than ``delta``, either way."""
-        return np.asarray((np.abs(self.draws) > self.delta).mean(axis=0))
+        return self._share(np.abs(self.draws) > self.delta)
+
+    def _share(self, hits: np.ndarray) -> np.ndarray:
+        """Share of the draws; NaN where some are no numbers."""
+        return np.where(np.isnan(self.draws).any(axis=0), np.nan, hits.mean(axis=0))
 
     def called(self, threshold: float) -> np.ndarray:
         """Entries that differ by more than ``delta`` with at least this probability."""

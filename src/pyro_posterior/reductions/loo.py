@@ -131,7 +131,10 @@ def probability_integral_transform(
 
     Returns
     -------
-    ``(obs,)``, uniform where the model fits.
+    ``(obs,)``, uniform where the model fits; NaN where a value is missing.
     """
-    below = np.asarray(observed)[:, None] >= predicted.T
-    return np.minimum(1.0, (np.exp(log_weights) * below).sum(axis=1))
+    observed = np.asarray(observed)
+    below = observed[:, None] >= predicted.T
+    gaps = np.isnan(observed) | np.isnan(predicted).any(axis=0)
+    found = np.minimum(1.0, (np.exp(log_weights) * below).sum(axis=1))
+    return np.where(gaps, np.nan, found)
