@@ -197,14 +197,14 @@ def derive(
         first = compute(name, function, _one_draw(new, drawn, 0))
         draws = np.empty((plan.num_samples, *first.shape), first.numpy().dtype)
         for s in range(plan.num_samples):
-            value = compute(name, function, _one_draw(new, drawn, s))
-            if (value.dtype, value.shape) != (first.dtype, first.shape):
+            made = compute(name, function, _one_draw(new, drawn, s))
+            if (made.dtype, made.shape) != (first.dtype, first.shape):
                 raise RequestError(
                     f"derive: {name!r} is {first.dtype} of shape {tuple(first.shape)} in draw 0, but "
-                    f"{value.dtype} of shape {tuple(value.shape)} in draw {s}: give it one type and "
+                    f"{made.dtype} of shape {tuple(made.shape)} in draw {s}: give it one type and "
                     "shape whatever is drawn, as torch.where does"
                 )
-            draws[s] = value.detach().numpy()
+            draws[s] = made.detach().numpy()
         axis = _batch_axis(name, function, new, drawn, tuple(first.shape))
         shape = list(first.shape)
         if axis is not None:
