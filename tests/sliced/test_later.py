@@ -188,3 +188,59 @@ def test_a_large_site_is_right(engine: str) -> None:
     draws = found["posterior_samples"]
     right = np.exp(Y.numpy() * draws["z"][:, None]) / 2.0
     np.testing.assert_allclose(draws["rates"], right, rtol=1e-5)
+
+
+def _many(*shape: int) -> torch.Tensor:
+    return torch.ones(shape)
+
+
+ATEN = torch.ops.aten
+BIG = 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("func", "args"),
+    [
+        (ATEN.add.Tensor, (_many(BIG), _many(BIG - 1))),
+        (ATEN.mul.Tensor, (_many(0, 1), _many(1, BIG))),
+        (ATEN.mul.Tensor, (_many(BIG), 1j)),
+        (ATEN.mul.Tensor, (_many(BIG), _many(BIG).double())),
+        (ATEN.mul.Tensor, (_many(BIG), _many(BIG).long())),
+        (ATEN.mul.Tensor, (_many(2000, 1000).t(), _many(1000, 2000))),
+        (ATEN.mul.Tensor, (_many(BIG, 1).expand(BIG, 2), 2.0)),
+        (ATEN.mm.default, (_many(2000, 3), _many(4, 2000))),
+        (ATEN.bmm.default, (_many(2, 2000, 3), _many(3, 3, 2000))),
+        (ATEN.mm.default, (_many(2000, 0), _many(0, 2000))),
+    ],
+)
+def test_what_has_another_form_or_none_is_left_to_torch(func: Any, args: tuple[Any, ...]) -> None:
+    assert Later().put_off(func, args, {}) is None
+
+
+@pytest.mark.parametrize(
+    ("func", "args"),
+    [
+        (ATEN.add.Tensor, (_many(BIG, 1), _many(3))),
+        (
+            ATEN.sub.Tensor,
+            (
+                _many(2000, 1, 1),
+                _many(1000, 3),
+            ),
+        ),
+        (ATEN.mul.Tensor, (_many(BIG), torch.tensor(2.0))),
+        (ATEN.pow.Tensor_Scalar, (_many(BIG), 2)),
+        (ATEN.rsub.Scalar, (_many(BIG), 2)),
+        (ATEN.softplus.default, (_many(BIG).double(),)),
+        (ATEN.mm.default, (_many(3, 2000).t(), _many(3, 2000))),
+        (ATEN.bmm.default, (_many(2, 2000, 3), _many(2, 3, 2000))),
+        (ATEN.addmm.default, (_many(2000), _many(2000, 3), _many(3, 2000))),
+        (ATEN.baddbmm.default, (_many(1, 1, 1), _many(2, 2000, 3), _many(2, 3, 2000))),
+    ],
+)
+def test_what_stands_in_has_the_form_and_then_the_values(func: Any, args: tuple[Any, ...]) -> None:
+    later, right = Later(), func(*args)
+    found = later.put_off(func, args, {})
+    assert (found.shape, found.stride(), found.dtype) == (right.shape, right.stride(), right.dtype)
+    later.compute([found])
+    assert torch.equal(found, right)

@@ -18,16 +18,18 @@ import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
 from pyro_posterior.keyed.modes import PlainMode
-from pyro_posterior.sliced.tensors import address, exchanged, tensors_in, written
+from pyro_posterior.sliced.tensors import address, is_strided, tensors_in, written
 
 aten = torch.ops.aten
 
 #: Smaller results are computed at once.
 LEAST_BYTES = 4 << 20
 
-#: Arithmetic without side effects, whose results are memory of their own.
+#: Products of the last two of their tensors.
+_PRODUCTS = {aten.mm.default, aten.bmm.default, aten.addmm.default, aten.baddbmm.default}
+
+#: Element by element, without side effects; what they give of contiguous tensors is contiguous.
 ARITHMETIC = {
-    *(aten.mm.default, aten.bmm.default, aten.addmm.default, aten.baddbmm.default),
     *(aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.div.Tensor, aten.rsub.Scalar),
     *(aten.reciprocal.default, aten.neg.default, aten.exp.default, aten.log.default),
     *(aten.log1p.default, aten.softplus.default, aten.sigmoid.default, aten.sqrt.default),
@@ -57,17 +59,20 @@ class Later:
 
     def put_off(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What stands in for the result of an operation; None where it has to be computed now."""
-        if func not in ARITHMETIC:
+        if func not in ARITHMETIC and func not in _PRODUCTS:
             return None
         given = list(tensors_in((args, kwargs)))
-        if not all(x.is_cpu and x.is_floating_point() and x.layout is torch.strided for x in given):
+        dtype = given[0].dtype
+        if not all(x.dtype is dtype and x.is_cpu and is_strided(x) and x.numel() for x in given):
             return None
-        if func not in _PRODUCTS and _bytes_of_broadcast(given) < LEAST_BYTES:
+        if not dtype.is_floating_point or any(isinstance(x, complex) for x in args):
             return None
-        shape = func(*exchanged(args, _shadow), **exchanged(kwargs, _shadow))
-        if shape.numel() * shape.element_size() < LEAST_BYTES:
+        shape = _product(*given[-2:]) if func in _PRODUCTS else _broadcast(given)
+        if shape is None:
             return None
-        result = torch.empty_strided(shape.shape, shape.stride(), dtype=shape.dtype)
+        if math.prod(shape) * dtype.itemsize < LEAST_BYTES:
+            return None
+        result = torch.empty(shape, dtype=dtype)
         takes = frozenset(address(x) for x in given)
         self._put[address(result)] = _Put(func, args, kwargs, result, takes)
         return result
@@ -125,19 +130,21 @@ class Awake(PlainMode):
         return func(*args, **kwargs)
 
 
-_PRODUCTS = {aten.mm.default, aten.bmm.default, aten.addmm.default, aten.baddbmm.default}
+def _product(one: torch.Tensor, other: torch.Tensor) -> tuple[int, ...] | None:
+    """Shape of a product of matrices; None where it has none."""
+    if one.shape[:-2] != other.shape[:-2] or one.shape[-1] != other.shape[-2]:
+        return None
+    return (*one.shape[:-1], other.shape[-1])
 
 
-def _bytes_of_broadcast(given: list[torch.Tensor]) -> int:
-    sizes = zip_longest(*(reversed(x.shape) for x in given), fillvalue=1)
-    return math.prod(max(along) for along in sizes) * given[0].element_size()
-
-
-def _shadow(tensor: torch.Tensor) -> torch.Tensor:
-    """Shape, strides and type without memory."""
-    return torch.empty_strided(
-        tensor.shape, tensor.stride(), dtype=tensor.dtype, device=torch.device("meta")
-    )
+def _broadcast(given: list[torch.Tensor]) -> tuple[int, ...] | None:
+    """Shape of contiguous tensors, none of them empty, taken together; None where they are not."""
+    if not all(x.is_contiguous() for x in given):
+        return None
+    sizes = list(zip_longest(*(reversed(x.shape) for x in given), fillvalue=1))
+    if any(len({*along, 1}) > 2 for along in sizes):
+        return None
+    return tuple(reversed([max(along) for along in sizes]))
 
 
 def _only_views(func: Any) -> bool:
