@@ -19,9 +19,10 @@ from pyro_posterior.reductions.ordered import highest_density, most_frequent
 from pyro_posterior.reductions.ranks import order_statistics
 from pyro_posterior.reductions.statistic import Statistic
 
-#: Values of a block: two buffers of this many 4-byte numbers fill half of a 2 MB L2 cache.
-BLOCK_VALUES = 128 * 1024
-MIN_COLUMNS, MAX_COLUMNS = 64, 512
+#: Values of a block. Two buffers of so many 4-byte numbers stay in a shared cache; with fewer, calls
+#: are so short that two threads wait for the interpreter's lock and are slower than one.
+BLOCK_VALUES = 512 * 1024
+MIN_COLUMNS, MAX_COLUMNS = 64, 4096
 #: Below so many values per thread a thread costs more than it saves.
 VALUES_PER_WORKER = 200_000
 
