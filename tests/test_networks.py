@@ -15,6 +15,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from pyro_posterior import PyroSampleMixin
@@ -285,3 +286,43 @@ def test_a_layer_that_gets_a_false_eval_is_met_by_itself(engine):
     found = by_function(*fit_of(lambda x: net(x)), engine, 4)
     np.testing.assert_allclose(found["post_sample_means"]["z"], net.right(X), atol=1e-5)
     assert net.bn.training
+
+
+TRAINING = {
+    "dropout": lambda h: F.dropout(h),
+    "dropout in place": lambda h: F.dropout(h * 1, 0.5, inplace=True),
+    "dropout1d": lambda h: F.dropout1d(h[None, None], 0.5)[0, 0],
+    "alpha_dropout": lambda h: F.alpha_dropout(h, 0.5, True),
+    "torch.dropout": lambda h: torch.dropout(h, 0.5, True),
+    "rrelu": lambda h: F.rrelu(h, training=True),
+}
+NOT_TRAINING = {
+    "eval": lambda h: F.dropout(h, 0.5, training=False),
+    "nothing": lambda h: F.dropout(h, 0.0),
+    "alpha_dropout": lambda h: F.alpha_dropout(h, 0.5),
+    "rrelu": lambda h: F.rrelu(h),
+    "torch.dropout": lambda h: torch.dropout(h, 0.5, False),
+}
+
+
+def _body(layer):
+    def body(y):
+        with pyro.plate("rows", len(y)):
+            pyro.sample("z", dist.Normal(layer(y), 0.001))
+
+    return body
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_functions_that_draw_in_training_are_refused(engine, name):
+    body = _body(TRAINING[name])
+    for batches in ([(torch.ones(6),)], [(torch.ones(3),), (2 * torch.ones(3),)]):
+        with pytest.raises(RequestError, match=r"calls \w+ with training=True.*pyro\.sample"):
+            sample(body, body, batches, engine=engine, num_samples=5)
+
+
+@pytest.mark.parametrize("name", NOT_TRAINING)
+def test_the_same_functions_while_they_draw_nothing(engine, name):
+    body = _body(NOT_TRAINING[name])
+    found = sample(body, body, [(torch.ones(6),)], engine=engine, num_samples=5)
+    np.testing.assert_allclose(found["post_sample_means"]["z"], 1.0, atol=0.01)

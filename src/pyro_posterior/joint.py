@@ -13,6 +13,7 @@ import numpy as np
 import pyro
 import torch
 from pyro import poutine
+from torch.utils._pytree import tree_map
 
 from pyro_posterior.contracts import Minibatch
 from pyro_posterior.errors import RequestError
@@ -39,6 +40,19 @@ def no_validation() -> Iterator[None]:
         torch.distributions.Distribution.set_default_validate_args(before)
 
 
+def copied(minibatch: Minibatch) -> Minibatch:
+    """The same minibatch in memory of its own; what is given twice is given twice again."""
+    made: dict[int, Any] = {}
+
+    def copy(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return made.setdefault(id(value), value.clone())
+        return made.setdefault(id(value), value.copy()) if isinstance(value, np.ndarray) else value
+
+    args, kwargs = tree_map(copy, (tuple(minibatch.args), dict(minibatch.kwargs)))
+    return Minibatch(minibatch.index, args, kwargs)
+
+
 @dataclass(frozen=True)
 class JointSampler:
     """Guide and model with all that names their random numbers.
@@ -57,6 +71,8 @@ class JointSampler:
     extensions: tuple[Callable[[poutine.Trace, poutine.Trace], None], ...] = ()  # add sites
     from_model: frozenset[str] = frozenset()  # sites for which the guide is not asked
     around: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None  # the replayed model
+    others: int = 0  # for other numbers than those of the run outside sites
+    copies: bool = False  # every run has data of its own, which it may change
 
     def is_local(self, msg: Any) -> bool:
         """Whether draws of this site differ between minibatches."""
@@ -68,7 +84,7 @@ class JointSampler:
         return name == self.obs_plate or name in self.local_names
 
     def namer(self) -> KeyNamer:
-        return KeyNamer(self.is_local)
+        return KeyNamer(self.is_local, self.others)
 
     @property
     def spread(self) -> str:
@@ -84,6 +100,7 @@ class JointSampler:
 
     def run(self, minibatch: Minibatch) -> tuple[poutine.Trace, poutine.Trace]:
         """Guide trace and replayed model trace, with whatever modes are active outside."""
+        minibatch = copied(minibatch) if self.copies else minibatch
         with PermutedRows(), naming("guide", minibatch):
             guide_trace = poutine.trace(self.guide).get_trace(*minibatch.args, **minibatch.kwargs)
         for name in self.from_model & set(guide_trace.nodes):
@@ -108,6 +125,7 @@ class JointSampler:
     def seed_python(self, draw: int, minibatch: Minibatch) -> None:
         """Give Python's and NumPy's random numbers of one draw their place among the keyed ones."""
         text = f"{self.seed}|python|{draw}|{minibatch.index}"
+        text = f"{text}|{self.others}" if self.others else text
         number = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "little")
         random.seed(number)
         np.random.seed(number)

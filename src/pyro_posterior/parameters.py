@@ -15,8 +15,10 @@ from pyro.params.param_store import param_with_module_name
 
 from pyro_posterior.contracts import Minibatch
 from pyro_posterior.errors import RequestError
+from pyro_posterior.joint import copied
 from pyro_posterior.ownership import differ, others, was_optimised
 from pyro_posterior.raised import naming
+from pyro_posterior.reading.watches import DataChanged, UnchangedData
 from pyro_posterior.warn import warn
 
 logger = logging.getLogger(__name__)
@@ -139,9 +141,11 @@ def set_up_guide(guide: Any, first: Minibatch, seed: int) -> None:
     if not messenger and getattr(guide, "prototype_trace", True) is not None:
         return
     before = dict(pyro.get_param_store()._params)
-    torch.manual_seed(seed % 2**63)
-    with torch.no_grad(), naming("guide", first):
-        guide(*first.args, **first.kwargs)
+    try:
+        with UnchangedData(first):
+            _run_once(guide, first, seed)
+    except DataChanged:
+        _run_once(guide, copied(first), seed)
     names = [name for name, _, _ in _named_parameters([guide])]
     if not names or not set(names) <= before.keys():
         warn(
@@ -153,6 +157,12 @@ def set_up_guide(guide: Any, first: Minibatch, seed: int) -> None:
             "the guide has never been run: its parameters are those that another guide of the same "
             "names has left in pyro's parameter store"
         )
+
+
+def _run_once(guide: Any, first: Minibatch, seed: int) -> None:
+    torch.manual_seed(seed % 2**63)
+    with torch.no_grad(), naming("guide", first):
+        guide(*first.args, **first.kwargs)
 
 
 def check_fitted(before: set[str], modules: list[torch.nn.Module], *, trained: bool) -> None:

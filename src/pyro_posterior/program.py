@@ -12,7 +12,7 @@ from pyro_posterior.contracts import Engine, Program, Site
 from pyro_posterior.errors import CannotSliceError
 from pyro_posterior.joint import JointSampler
 from pyro_posterior.loop import LoopProgram
-from pyro_posterior.reading.globals import warn_of_unkeyed
+from pyro_posterior.reading.globals import check_keyed
 from pyro_posterior.reading.result import Reading
 from pyro_posterior.sliced.build import build_sliced
 
@@ -49,7 +49,7 @@ class Recipe:
             program = self._program(chunk_bytes)
             if program.tier == "loop":
                 names = [site.name for site in self.sites]
-                warn_of_unkeyed(self.sampler, self.reading.first, names)
+                check_keyed(self.sampler, self.reading.first, names)
             self._made[chunk_bytes] = self._made[program.chunk_bytes] = program
         return self._made[chunk_bytes]
 

@@ -87,3 +87,39 @@ def test_they_can_be_asked_for_and_are_posterior_in_exports(draw, case):
     assert whole.sites["y"].kind == "observed"
     np.testing.assert_array_equal(whole["posterior_samples"]["y"][7], Y.numpy())
     assert computed <= set(to_arviz(whole).posterior.data_vars)
+
+
+def _through_python(way):
+    def model(y):
+        m = pyro.sample("m", dist.Normal(0.0, 1.0))
+        with pyro.plate("rows", len(y)):
+            value = way(m) + y
+            pyro.sample("made", dist.Normal(0.0, 1.0), obs=value)
+            pyro.sample("by_delta", dist.Delta(value), obs=value)
+            pyro.sample("y", dist.Normal(m, 1.0), obs=y)
+            pyro.sample("scaled", dist.Normal(m, 1.0), obs=y / 2)
+
+    return model
+
+
+WAYS = {
+    "numpy": lambda m: torch.from_numpy(np.array(m.detach().numpy() ** 2)),
+    "item": lambda m: torch.tensor(m.item() ** 2),
+    "float": lambda m: float(m) ** 2,
+    "branch": lambda m: 0.0 if m < 0 else m**2,
+    "list": lambda m: torch.tensor([x**2 for x in m.reshape(1).tolist()]),
+}
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("way", WAYS)
+def test_values_that_python_computed_from_draws(draw, way, size):
+    def guide(y):
+        pyro.sample("m", dist.Normal(0.0, 1.0))
+
+    found = draw(_through_python(WAYS[way]), guide, [(y,) for y in Y.split(size)])
+    draws, kinds = found["posterior_samples"], {s: found.sites[s].kind for s in found.sites}
+    assert kinds == {"m": "latent", "made": "deterministic", "by_delta": "deterministic"}
+    square = draws["m"] ** 2 * ((draws["m"] > 0) | (way != "branch"))
+    for name in ("made", "by_delta"):
+        np.testing.assert_allclose(draws[name], square[:, None] + Y.numpy(), rtol=1e-5)

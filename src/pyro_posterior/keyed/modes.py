@@ -18,14 +18,15 @@ class KeyNamer(Messenger):
     """Names the random operations of one sample: site, count within it, local or global.
 
     Enter it outside guide and model. ``is_local(site message)`` tells whether a site's draws differ
-    between minibatches; draws outside any site count as local.
+    between minibatches; draws outside any site count as local, and ``others`` gives those other
+    numbers.
     """
 
-    def __init__(self, is_local: Callable[[dict[str, Any]], bool]) -> None:
+    def __init__(self, is_local: Callable[[dict[str, Any]], bool], others: int = 0) -> None:
         super().__init__()
         self._is_local = is_local
         self._open: list[tuple[str, bool]] = []
-        self._counts: dict[str, int] = {}
+        self._counts: dict[str, int] = {FREE: others << 32}
 
     def _pyro_sample(self, msg: Any) -> None:
         self._open.append((msg["name"], self._is_local(msg)))

@@ -12,7 +12,7 @@ from pyro_posterior.keyed.keys import FREE
 from pyro_posterior.sliced.tape import Op, Record
 
 #: Operations that take only shape and type of their tensor.
-_SHAPE_ONLY = {
+SHAPE_ONLY = {
     *("empty_like", "zeros_like", "ones_like", "full_like", "rand_like", "randn_like"),
     *("randint_like", "new_empty", "new_zeros", "new_ones", "new_full", "new_empty_strided"),
 }
@@ -57,6 +57,11 @@ class Flow:
         return any(self._named(bits) - {FREE} for _, bits in self._reads)
 
     @property
+    def reads_free(self) -> bool:
+        """Whether Python looked at a value that depends on random numbers outside sites."""
+        return any(FREE in self._named(bits) for _, bits in self._reads)
+
+    @property
     def reads_of_data(self) -> list[Op]:
         """Operations by which Python learnt something of the arguments and of no draw."""
         given = (1 << self.arguments) - 1
@@ -81,7 +86,7 @@ def flow_of(record: Record) -> Flow:
         changed = False
         for op in tape.ops:
             found = 0
-            for uid in op.ins if op.name not in _SHAPE_ONLY else ():
+            for uid in op.ins if op.name not in SHAPE_ONLY else ():
                 found |= of(uid)
             if op.key is not None:
                 found |= 1 << number[op.key.site]

@@ -7,8 +7,12 @@ from collections.abc import Iterable, Mapping
 import torch
 
 from pyro_posterior.contracts import Minibatch
+from pyro_posterior.errors import RequestError
 from pyro_posterior.joint import JointSampler
 from pyro_posterior.keyed.keys import FREE
+from pyro_posterior.networks import modules_of
+from pyro_posterior.reading.code import code_words, tensor_words
+from pyro_posterior.reading.runs import picks_between_runs
 from pyro_posterior.reading.survey import Survey
 from pyro_posterior.warn import warn
 
@@ -55,21 +59,54 @@ def differing_globals(
     return found
 
 
-def warn_of_unkeyed(sampler: JointSampler, minibatch: Minibatch, names: list[str]) -> None:
+def check_keyed(sampler: JointSampler, minibatch: Minibatch, names: list[str]) -> None:
     """Warn of sites that two runs of one draw have other values for: the seed does not fix them.
 
-    Generators of the model's own (``numpy.random.default_rng()``, the operating system's) and
-    counters kept from call to call have no key; torch's, Python's and NumPy's global ones have.
+    Generators of the model's own (``numpy.random.default_rng()``, the operating system's) have no
+    key; torch's, Python's and NumPy's global ones have.
+
+    Raises
+    ------
+    RequestError
+        What the model or guide keeps has changed from one run to the next, so that each draw is
+        one from another model.
     """
     found: dict[str, tuple[int, int]] = {}
+    before = _state(sampler)
     _compare(sampler, (minibatch, minibatch), 0, names, found)
-    if found:
-        shown = ", ".join(map(repr, found))
-        warn(
-            f"{shown}: two runs of the same draw gave other values, so the same seed will not give "
-            "the same numbers: the model or guide keeps something from call to call, or has random "
-            "numbers of its own (numpy.random.default_rng()); draw them with torch or pyro.sample"
+    if not found:
+        return
+    shown = ", ".join(map(repr, found))
+    for role, words in _state(sampler).items():
+        if words != before[role]:
+            raise RequestError(
+                f"{shown}: two runs of the same draw gave other values, and the {role} keeps "
+                "something that changes from run to run (a counter, an attribute, a buffer or a "
+                "tensor from outside that is changed in place), so every draw would come from "
+                "another model: compute a new value in every run, from the arguments, or leave out "
+                f"what rests on it with exclude_sites={list(found)!r}"
+            )
+    picked = picks_between_runs(sampler, minibatch).sites & found.keys()
+    if picked:
+        raise RequestError(
+            f"{', '.join(map(repr, sorted(picked)))}: the model or guide picks rows at random with a "
+            "generator of its own, other ones in every run, so draws of it cannot be put together: "
+            "take all rows as they come with the data (batch_size= cuts them)"
         )
+    warn(
+        f"{shown}: two runs of the same draw gave other values, so the same seed will not give "
+        "the same numbers: the model or guide has random numbers of its own "
+        "(numpy.random.default_rng()); draw them with torch or pyro.sample"
+    )
+
+
+def _state(sampler: JointSampler) -> dict[str, str]:
+    """What model and guide keep, in words: numbers, texts, tensors and arrays that they reach."""
+    return {
+        role: code_words(function, attributes=True)
+        + "".join(tensor_words(x) for module in modules_of(function) for x in module.buffers())
+        for role, function in (("guide", sampler.guide), ("model", sampler.model))
+    }
 
 
 def _may_differ(sampler: JointSampler, seen: Survey, name: str) -> bool:

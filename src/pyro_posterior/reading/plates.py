@@ -20,7 +20,8 @@ def check_rows(run: Run) -> None:
         With the plate, both rows, and what to give.
     """
     for name, plate in run.plates.items():
-        _check_same_rows(name, plate, run.minibatch)
+        if name not in run.picks.plates:
+            _check_same_rows(name, plate, run.minibatch)
 
 
 def picked_at_random(runs: Iterable[Run], row_plates: Set[str]) -> dict[str, str]:
@@ -31,6 +32,7 @@ def picked_at_random(runs: Iterable[Run], row_plates: Set[str]) -> dict[str, str
     """
     found: dict[str, str] = {}
     for run in runs:
+        _picked_by_hand(run, found)
         for plate in run.plates.values():
             who = plate.at_random
             if not who:
@@ -53,6 +55,31 @@ def picked_at_random(runs: Iterable[Run], row_plates: Set[str]) -> dict[str, str
                         "out to draw all rows",
                     )
     return found
+
+
+def _picked_by_hand(run: Run, found: dict[str, str]) -> None:
+    """Sites on rows that model or guide pick with random numbers of their own, or beside such."""
+    plates = set(run.picks.plates & run.plates.keys())
+    for name in run.picks.sites & run.sites.keys():  # what is observed there differs by draw
+        if run.sites[name].kind == "observed":
+            frames = run.sites[name].frames
+            plates |= {frame.name for frame in frames if frame.size in run.picks.lengths}
+    for name, site in run.sites.items():
+        beside = [frame.name for frame in site.frames if frame.name in plates]
+        if name in run.picks.sites or beside:
+            what = (
+                f"lies in plate {beside[0]!r}, the rows of which"
+                if beside
+                else "rests on rows that"
+            )
+            found.setdefault(
+                name,
+                f"site {name!r} {what} the model or guide picks at random by hand (with random numbers "
+                "outside any site, such as torch.randperm or numpy.random.choice), other ones in every "
+                "draw, so its draws cannot be put together: take all rows as they come with the data "
+                "(batch_size= cuts them), or draw the index with pyro.sample where it is a variable "
+                "of the model",
+            )
 
 
 def _check_same_rows(name: str, plate: SeenPlate, minibatch: int) -> None:
@@ -102,7 +129,8 @@ def given_plates(seen: Survey) -> list[str]:
     found = []
     for name, plate in _all_plates(seen).items():
         part = plate.is_given or plate.size != plate.full_size
-        if plate.dim is None or plate.at_random or not part:
+        by_hand = any(name in run.picks.plates for run in seen.runs)
+        if plate.dim is None or plate.at_random or by_hand or not part:
             continue
         others = [run.plates[name] for run in seen.runs if name in run.plates]
         if seen.several and not _differ(seen, name, others):

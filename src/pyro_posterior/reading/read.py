@@ -67,6 +67,7 @@ def read(
         model asks for.
     """
     seen = survey(sampler, minibatches, only_rows=only_rows)
+    sampler = replace(sampler, copies=seen.changes_data)
     check_named(seen.runs, sampler.obs_plate)
     for run in seen.runs:
         check_rows(run)
@@ -164,6 +165,8 @@ def _put_together(
     latent = {site.name for site in found.values() if site.kind == "latent"}
     guided = {name for run in (*seen.runs, *seen.more) for name in run.guide_sites}
     keyed = replace(sampler, obs_plate=reader.plate, local_names=frozenset(local))
+    for name in seen.computed:
+        found[name] = replace(found[name], kind="deterministic")
     one_value = [name for name, site in found.items() if site.batch_axis is None]
     one_value += [name for name in guided if name not in local and name not in found]
     one_value = [name for name in one_value if name not in unclear]
@@ -189,6 +192,7 @@ def _put_together(
         frozenset().union(*(run.names for run in (*seen.runs, *seen.more))),
         seen.runs[0].record,
         seen.runs[0].params,
+        seen.changes_data,
     )
 
 

@@ -28,6 +28,7 @@ class Reading:
     names: frozenset[str]  # of all that any run met
     record: Record | None  # of the first run
     params: Mapping[str, torch.Tensor]  # its ``pyro.param`` statements, by "guide.name"
+    changes_data: bool  # model or guide writes to its data, so that every draw has its own
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -60,6 +61,7 @@ class Reading:
             local_names=self.local_names,
             known=self.names if whole else None,
             cubes=cubes,
+            copies=self.changes_data,
         )
 
     def say(self, chosen: Iterable[Site]) -> None:

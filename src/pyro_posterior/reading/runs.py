@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,16 +12,22 @@ from pyro import poutine
 from pyro.poutine.messenger import Messenger
 
 from pyro_posterior.contracts import Kind, Minibatch
+from pyro_posterior.errors import RequestError
 from pyro_posterior.joint import JointSampler
 from pyro_posterior.plates import is_plate
 from pyro_posterior.reading.flow import Flow, flow_of
 from pyro_posterior.reading.kinds import kind_of
+from pyro_posterior.reading.picks import Picks, draws_freely, picks_of
 from pyro_posterior.reading.valid import warn_of_invalid
+from pyro_posterior.reading.watches import DataChanged, NoTraining, UnchangedData, check_data
 from pyro_posterior.sliced.failures import worded
-from pyro_posterior.sliced.record import Traces, record_first
+from pyro_posterior.sliced.record import StatesMoved, Traces, record_first
 from pyro_posterior.sliced.tape import Record
 
 logger = logging.getLogger(__name__)
+
+#: Recordings with other random numbers outside sites, where Python had such.
+OTHERS = 3
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,7 @@ class SeenSite:
     frames: tuple[Any, ...]  # Pyro's, of the plates it lies in, sequential ones (dim None) included
     event_dim: int
     event_told: bool  # `pyro.deterministic` without event_dim calls every axis event
+    data: torch.Tensor | None = field(default=None, repr=False)  # if observed and not recorded
 
     def axes_of(self, frame: Any) -> list[int]:
         """Axes (negative) where a plate may lie in the value, the likeliest first."""
@@ -85,6 +92,8 @@ class Run:
     flow: Flow | None  # None: the run cannot be recorded
     record: Record | None
     params: Mapping[str, torch.Tensor]  # of the ``pyro.param`` statements, by "guide.name"
+    changes_data: bool  # it wrote to its arguments, which were copies
+    picks: Picks  # none where it cannot be recorded
 
     def misfits(self, *kinds: Kind) -> Iterator[tuple[SeenSite, Any]]:
         """Sites that are not as long as a plate they lie in, and the plate's frame."""
@@ -136,7 +145,18 @@ def look(
 
     ``checked`` says so where a site is drawn from a distribution that is none.
     """
+    try:
+        return _look(sampler, minibatch, draw, recorded, checked)
+    except DataChanged:
+        sampler = replace(sampler, copies=True)
+        return _look(sampler, minibatch, draw, recorded, checked)
+
+
+def _look(
+    sampler: JointSampler, minibatch: Minibatch, draw: int, recorded: bool, checked: bool
+) -> Run:
     watched, notes = _watched(sampler)
+    picks = Picks()
 
     def run_of(record: Record | None, traces: Traces) -> Run:
         if checked:
@@ -151,20 +171,65 @@ def look(
             flow,
             record,
             params_met(*traces),
+            sampler.copies,
+            picks,
         )
 
     first = None
     if recorded:
         try:
-            first = record_first(watched, minibatch)
+            with NoTraining():
+                first = record_first(watched, minibatch)
+        except RequestError:
+            raise
+        except StatesMoved as moved:
+            check_data(moved.record)
+            picks = picks_by_hand(sampler, minibatch, moved.record, python=True)
         except Exception as reason:  # the model's own errors come again below, as they are
             logger.debug("the run on minibatch %d is not recorded: %s", minibatch.index, reason)
     if first is not None:
+        check_data(first.record)
+        picks = picks_by_hand(sampler, minibatch, first.record)
         return first.read(run_of)
     watched, notes = _watched(sampler)
-    with worded("running"):
+    with worded("running"), UnchangedData(minibatch), NoTraining():
         traces = watched.traces(minibatch, draw)
     return run_of(None, traces)
+
+
+def picks_by_hand(
+    sampler: JointSampler, minibatch: Minibatch, record: Record, *, python: bool = False
+) -> Picks:
+    """What a recorded run picked with random numbers outside sites, ``python``: with those of Python.
+
+    Where Python may have had some, the same draw is recorded again with other ones.
+    """
+    free = draws_freely(record)
+    others: list[Record] = []
+    if python or (free and flow_of(record).reads_free):
+        shaken = (replace(sampler, others=number) for number in range(1, 1 + OTHERS))
+        others = _records(shaken, minibatch)
+    return picks_of(record, others) if free or others else Picks()
+
+
+def picks_between_runs(sampler: JointSampler, minibatch: Minibatch) -> Picks:
+    """What was picked with random numbers that have no key: runs of one draw differ by those."""
+    records = _records([sampler] * (1 + OTHERS), minibatch)
+    return picks_of(records[0], records[1:]) if records else Picks()
+
+
+def _records(samplers: Iterable[JointSampler], minibatch: Minibatch) -> list[Record]:
+    """A record by each, as far as they can be made."""
+    found = []
+    for sampler in samplers:
+        try:
+            first = record_first(sampler, minibatch)
+            found.append(first.read(lambda record, traces: record))
+        except StatesMoved as moved:
+            found.append(moved.record)
+        except Exception as reason:  # another way through the code
+            logger.debug("no record to compare with: %s", reason)
+    return found
 
 
 def params_met(guide: poutine.Trace, model: poutine.Trace) -> dict[str, torch.Tensor]:
@@ -195,7 +260,8 @@ def _sites(trace: poutine.Trace, flow: Flow | None) -> dict[str, SeenSite]:
         told = not (node["infer"].get("_deterministic") and event_dim == value.dim())
         frames = tuple(node["cond_indep_stack"])
         shape = tuple(value.shape)
-        found[name] = SeenSite(name, kind, shape, value.dtype, frames, event_dim, told)
+        data = value.detach() if kind == "observed" and flow is None else None
+        found[name] = SeenSite(name, kind, shape, value.dtype, frames, event_dim, told, data)
     return found
 
 

@@ -12,6 +12,7 @@ from pyro_posterior.collector import old_ones_left_alone
 from pyro_posterior.contracts import Minibatch
 from pyro_posterior.errors import RequestError
 from pyro_posterior.joint import JointSampler
+from pyro_posterior.keyed.keys import FREE
 from pyro_posterior.reading.guards import Guards, guards_of
 from pyro_posterior.reading.runs import Run, look
 from pyro_posterior.sliced.same import equal_values
@@ -43,6 +44,26 @@ class Survey:
     kinds: tuple[int, ...]  # number of the run that stands for each minibatch
     stays: tuple[Stays, ...]  # by number of the tensor among the arguments
     shapes: tuple[Shapes, ...]  # by minibatch
+
+    @property
+    def changes_data(self) -> bool:
+        """Whether some run wrote to its data, so that every run must have its own."""
+        return any(run.changes_data for run in self.runs)
+
+    @property
+    def computed(self) -> frozenset[str]:
+        """Observed sites with other values in other draws: Python computed those from draws."""
+        found = set()
+        for name in {name for run in self.more for name in run.sites}:
+            data = [run.sites[name].data for run in self.more if name in run.sites]
+            known = [value for value in data if value is not None]
+            if any(not equal_values(known[0], value) for value in known[1:]):
+                found.add(name)
+        flow = self.runs[0].flow
+        if flow is not None:
+            found = {name for name in found if FREE not in flow.randomness_of(name)}
+        found -= self.runs[0].picks.sites
+        return frozenset(found)
 
     @property
     def several(self) -> bool:

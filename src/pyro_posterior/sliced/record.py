@@ -132,8 +132,14 @@ Traces = tuple[poutine.Trace, poutine.Trace]
 Found = TypeVar("Found")
 
 
-class _StatesMoved(CannotSliceError):
+class StatesMoved(CannotSliceError):
     """Python's, NumPy's or torch's own random state is another than before the draw."""
+
+    def __init__(self, record: Record) -> None:
+        super().__init__(
+            "the model or guide draws from Python's, NumPy's or an unseen torch random state"
+        )
+        self.record = record
 
 
 def _unless_another_thread_moved_them(run: Callable[[], Found]) -> Found:
@@ -142,7 +148,7 @@ def _unless_another_thread_moved_them(run: Callable[[], Found]) -> Found:
     A draw that moves them itself does so every time, and they stand still while nothing is drawn.
     """
     for _ in range(20):
-        with contextlib.suppress(_StatesMoved):
+        with contextlib.suppress(StatesMoved):
             return run()
         before = random_states()
         time.sleep(0.05)
@@ -277,10 +283,7 @@ def _record(
     if names is None:
         names = tuple(name for name, node in trace.nodes.items() if node["type"] == "sample")
     values = {name: torch.as_tensor(trace.nodes[name]["value"]) for name in names}
-    if random_states() != before:
-        raise _StatesMoved(
-            "the model or guide draws from Python's, NumPy's or an unseen torch random state"
-        )
+    moved = random_states() != before
     for uid, version in tape.versions.items():
         if tape.leaves[uid]._version != version:
             raise CannotSliceError(
@@ -290,7 +293,7 @@ def _record(
     outputs = {name: tape.uid(value) for name, value in values.items()}
     if recorder.missed or recorder.empty & {tape.storage[uid] for uid in outputs.values()}:
         raise OtherCourse
-    return Record(tape, recorder.where.draws.start, minibatch, values, outputs), (
-        guide_trace,
-        trace,
-    )
+    made = Record(tape, recorder.where.draws.start, minibatch, values, outputs)
+    if moved:
+        raise StatesMoved(made)
+    return made, (guide_trace, trace)
