@@ -68,13 +68,22 @@ def test_bundled_cells() -> None:
 def test_short_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result = run_demo(tmp_path / "new", num_samples=40, steps=60, seed=0, show_progress=False)
     assert set(result.posterior.sites) == {
-        *("sensitivity", "concentration", "detection", "abundance", "share")
+        *("sensitivity", "concentration", "detection", "abundance", "share", "share_by_phase")
     }
     means = result.posterior["post_sample_means"]
     np.testing.assert_allclose(means["share"].sum(axis=1), 1, rtol=1e-4)
     # A tenth of the cells would be right by chance, a third by naming the most frequent type.
     assert result.verdict.accuracy > 0.6
-    assert "open      " in capsys.readouterr().out.splitlines()[-1]
+    printed = capsys.readouterr().out
+    assert "open      " in printed.splitlines()[-1]
+
+    dividing = result.reference.phases != "G1"
+    between = result.posterior.contrast("share_by_phase", "dividing", "resting")
+    exact = means["share"][dividing].mean(0) - means["share"][~dividing].mean(0)
+    np.testing.assert_allclose(between.mean, exact, atol=1e-5)
+    assert f"in the {dividing.sum()} dividing cells than in the {(~dividing).sum()}" in printed
+    assert result.zeros.observed == (result.reference.counts == 0).mean()
+    assert abs(result.zeros.predicted.mean() - result.zeros.observed) < 0.05
 
     assert result.picture.read_bytes().startswith(b"\x89PNG")
     with result.table.open(encoding="utf-8") as file:
@@ -87,4 +96,7 @@ def test_short_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert arrays["cells"].shape == (353,)
     stored = Posterior.open(result.store)["post_sample_means"]["abundance"]
     np.testing.assert_array_equal(stored, means["abundance"])
-    assert "<h1>Blood cells: the demo</h1>" in result.report.read_text(encoding="utf-8")
+    page = result.report.read_text(encoding="utf-8")
+    assert "<h1>Blood cells: the demo</h1>" in page
+    assert f"<strong>Zeros:</strong> {result.zeros}." in page
+    assert "<strong>Groups:</strong> the share of " in page

@@ -181,6 +181,49 @@ def test_the_command_line_sets_sites(fits):
     np.testing.assert_array_equal(Posterior.open("s.zarr").means["y_expected"], 2.5)
 
 
+MIXTURE = """
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.infer import SVI, TraceEnum_ELBO, config_enumerate
+from pyro.infer.autoguide import AutoNormal
+
+Y = torch.tensor([-2.1, -1.9, -2.0, 1.8, 2.2, 0.1])
+INDEX = torch.arange(6)
+
+@config_enumerate
+def model(y, index):
+    means = pyro.sample("means", dist.Normal(torch.tensor([-2.0, 2.0]), 1.0).to_event(1))
+    with pyro.plate("obs", 6, subsample=index):
+        z = pyro.sample("z", dist.Categorical(torch.tensor([0.5, 0.5])))
+        pyro.sample("y", dist.Normal(means[z], 1.0), obs=y)
+
+def fitted():
+    pyro.set_rng_seed(0)
+    guide = AutoNormal(pyro.poutine.block(model, hide=["z"]))
+    svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.05}), TraceEnum_ELBO())
+    for _ in range(20):
+        svi.step(Y, INDEX)
+    return {"model": model, "guide": guide, "data": (Y, INDEX), "batch_size": 4}
+"""
+
+
+def test_the_command_line_draws_sites_that_the_fit_summed_out(fits):
+    (fits / "mixture.py").write_text(MIXTURE)
+    words = ["run", "mixture.py:fitted", "--store", "s.zarr", "--num-samples", "40", "--seed", "3"]
+    assert main([*words, "--infer-discrete", "--return-samples", "--no-progress"]) == 0
+    stored = Posterior.open("s.zarr")
+    means = torch.as_tensor(np.asarray(stored.draws["means"]))[:, None]
+    y = torch.tensor([-2.1, -1.9, -2.0, 1.8, 2.2, 0.1])
+    exact = dist.Normal(means, 1.0).log_prob(y[:, None]).softmax(-1)
+    np.testing.assert_allclose(stored.draws["z_probs"], exact, atol=1e-5)
+    drawn = np.asarray(stored.draws["z"])
+    assert drawn[:, :3].mean() < 0.1
+    assert drawn[:, 3:5].mean() > 0.9
+    assert main([*words, "--infer-discrete", "mode", "--overwrite", "--no-progress"]) == 0
+    np.testing.assert_array_equal(Posterior.open("s.zarr").means["z"][:5], [0, 0, 0, 1, 1])
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

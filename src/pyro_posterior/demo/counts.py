@@ -22,6 +22,7 @@ class Reference:
     counts: np.ndarray  # (cell, gene), whole numbers, held-out half
     labels: np.ndarray  # (cell,), index of the annotated type
     names: np.ndarray  # (cell,), barcodes
+    phases: np.ndarray  # (cell,), of the cell cycle: "G1", "S" or "G2M"
     genes: np.ndarray  # (gene,)
     types: np.ndarray  # (type,), names
     signatures: np.ndarray  # (type, gene), rows sum to one
@@ -56,6 +57,7 @@ def load_reference(seed: int = 0) -> Reference:
         counts=counts[held_out],
         labels=labels[held_out],
         names=cells.obs_names.to_numpy()[held_out].astype(str),
+        phases=cells.obs["phase"].to_numpy()[held_out].astype(str),
         genes=cells.raw.var_names.to_numpy().astype(str),
         types=types,
         signatures=mean_profiles(counts[~held_out], labels[~held_out], len(types)),

@@ -12,6 +12,7 @@ import numpy as np
 from pyro_posterior.demo.counts import Reference
 from pyro_posterior.errors import MissingPackageError
 from pyro_posterior.posterior import Posterior
+from pyro_posterior.reductions.plan import PREFIX
 
 #: One colour per type, told apart by most colour-blind readers together with the row labels.
 COLOURS = (
@@ -71,7 +72,7 @@ def confusions(verdict: Verdict, reference: Reference, most: int = 4) -> list[st
 
 def write_table(posterior: Posterior, reference: Reference, path: Path) -> None:
     """One row per cell and type: abundance and share with their summaries."""
-    kinds = [name.removeprefix("post_sample_") for name in posterior]
+    kinds = [name.removeprefix(PREFIX) for name in posterior if name.startswith(PREFIX)]
     columns = [(site, kind) for site in ("abundance", "share") for kind in kinds]
     arrays = [posterior[f"post_sample_{kind}"][site] for site, kind in columns]
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -87,8 +88,9 @@ def write_table(posterior: Posterior, reference: Reference, path: Path) -> None:
 def write_arrays(posterior: Posterior, reference: Reference, path: Path) -> None:
     """All summaries of all sites as ``site/summary``, with the names of cells, genes and types."""
     arrays: dict[str, Any] = {
-        f"{site}/{name.removeprefix('post_sample_')}": array
+        f"{site}/{name.removeprefix(PREFIX)}": array
         for name, sites in posterior.items()
+        if name.startswith(PREFIX)
         for site, array in sites.items()
     }
     names = {"cells": reference.names, "genes": reference.genes, "types": reference.types}

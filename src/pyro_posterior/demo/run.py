@@ -15,6 +15,7 @@ import torch
 from pyro_posterior.contracts import Engine
 from pyro_posterior.demo.counts import Reference, load_reference
 from pyro_posterior.demo.model import CountGuide, CountModel, fit
+from pyro_posterior.demo.question import Zeros, difference, grouped, zeros_asked, zeros_of
 from pyro_posterior.demo.report import (
     Verdict,
     confusions,
@@ -37,6 +38,7 @@ class DemoResult:
     posterior: Posterior
     reference: Reference
     verdict: Verdict
+    zeros: Zeros
     picture: Path
     table: Path
     arrays: Path
@@ -110,22 +112,40 @@ def run_demo(
             show_progress=show_progress,
             coords={"cells": reference.names, "genes": reference.genes, "types": reference.types},
             dims={"share": ["types"]},
+            grouped=grouped(reference),
         )
     print(
         f"sampling  {time.perf_counter() - fitted:6.1f} s  {num_samples} joint draws in minibatches "
         f"of {BATCH_SIZE}, {posterior.plan.engine}: {', '.join(posterior.sites)}"
     )
 
+    with one_thread():
+        predicted = sample_posterior(
+            model,
+            guide,
+            (counts, torch.arange(cells)),
+            batch_size=BATCH_SIZE,
+            seed=seed,
+            accelerator="cpu",
+            engine=engine,
+            show_progress=show_progress,
+            **zeros_asked(reference),
+        )
+    zeros = zeros_of(predicted, reference)
+    answers = [f"Groups: {difference(posterior, reference)}.", f"Zeros: {zeros}."]
     verdict = judge(posterior, reference)
     result = DemoResult(
         posterior=posterior,
         reference=reference,
         verdict=verdict,
+        zeros=zeros,
         picture=folder / "abundance.png",
         table=folder / "abundance.csv",
         arrays=folder / "summaries.npz",
         store=folder / "posterior.zarr",
-        report=write_report(posterior, folder / "report.html", title="Blood cells: the demo"),
+        report=write_report(
+            posterior, folder / "report.html", title="Blood cells: the demo", answers=answers
+        ),
     )
     write_table(posterior, reference, result.table)
     write_arrays(posterior, reference, result.arrays)
@@ -154,6 +174,8 @@ def _tell(result: DemoResult) -> None:
     if overlap.any() and not overlap.all():
         words += f"; right in {right[overlap].mean():.1%} of these, {right[~overlap].mean():.1%} of the others"
     print(words)
+    print(f"groups    {difference(result.posterior, result.reference)}")
+    print(f"zeros     {result.zeros}")
     print(f"mistakes  {'; '.join(confusions(verdict, result.reference, most=2))}")
     others = (result.picture, result.table, result.arrays, result.store)
     print(f"memory    {peak_memory() / 2**30:.2f} GiB at most (whole process, libraries included)")

@@ -48,6 +48,7 @@ def write_report(
     title: str = "Posterior report",
     sites: Iterable[str] | None = None,
     spatial: Any = None,
+    answers: Sequence[str] = (),
 ) -> Path:
     """Write the posterior as one self-contained web page.
 
@@ -69,6 +70,8 @@ def write_report(
     spatial
         ``(observation, 2)``: places of the observations, such as ``adata.obsm["spatial"]``, for
         maps of local sites. None: those that the posterior has of its host.
+    answers
+        Sentences to put before all else, such as what a `Posterior.contrast` found.
 
     Returns
     -------
@@ -85,7 +88,7 @@ def write_report(
         The package of the chart library is not installed.
     """
     target = check_target(path)
-    page = report_html(posterior, title=title, sites=sites, spatial=spatial)
+    page = report_html(posterior, title=title, sites=sites, spatial=spatial, answers=answers)
     with replacing(target) as beside:
         beside.write_text(page, encoding="utf-8", newline="\n")
     return target
@@ -97,6 +100,7 @@ def report_html(
     title: str = "Posterior report",
     sites: Iterable[str] | None = None,
     spatial: Any = None,
+    answers: Sequence[str] = (),
 ) -> str:
     """The page of `write_report` as text."""
     vega.need_vega("the report")
@@ -121,7 +125,8 @@ def report_html(
             "library": library,
             "script": script,
             "findings": "\n".join(
-                f"<li>{_first_word_bold(text)}</li>" for text in findings(posterior, looked)
+                f"<li>{_first_word_bold(text)}</li>"
+                for text in (*answers, *findings(posterior, looked))
             ),
             "cards": "\n".join(_section(number, each) for number, each in enumerate(looked)),
             "head": "\n".join(_heading(number, *column) for number, column in enumerate(_COLUMNS)),
@@ -174,8 +179,8 @@ def _section(number: int, looked: Looked) -> str:
 
 
 def _first_word_bold(text: str) -> str:
-    word, rest = text.split(":", 1)
-    return f"<strong>{escape(word)}:</strong>{escape(rest)}"
+    word, colon, rest = text.partition(":")
+    return f"<strong>{escape(word)}:</strong>{escape(rest)}" if colon else escape(text)
 
 
 def _json(value: Any) -> str:

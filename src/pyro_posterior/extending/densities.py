@@ -91,12 +91,12 @@ class Densities:
             if mask is not None and mask is not True:
                 density = torch.where(torch.as_tensor(mask), density, torch.zeros_like(density))
             axis = self._axis(name, node, density)
-            if name in self.observed and axis is not None:
-                likelihood.append(_by_row(density, axis))
             if axis is None:
                 rest.append(density.sum(dtype=torch.float64))
-            else:
-                by_rows.append(_by_row(density, axis))
+                continue
+            by_rows.append(_by_row(density, axis))
+            if name in self.observed:
+                likelihood.append(by_rows[-1])
         return by_rows, rest
 
     def _axis(self, name: str, node: Any, density: torch.Tensor) -> int | None:
