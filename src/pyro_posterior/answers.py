@@ -118,8 +118,18 @@ def ppc(posterior: Posterior, statistic: Callable[[np.ndarray], Any], site: str 
     name = _predicted(posterior, site)
     observed = _observed(posterior, name)
     draws = posterior[DRAWS][name]
-    replicated = np.array([float(statistic(np.asarray(draws[s]))) for s in range(len(draws))])
-    return Check(float(statistic(observed)), replicated)
+    replicated = np.array([_number(statistic, np.asarray(draws[s])) for s in range(len(draws))])
+    return Check(_number(statistic, observed), replicated)
+
+
+def _number(statistic: Callable[[np.ndarray], Any], values: np.ndarray) -> float:
+    found = np.asarray(statistic(values))
+    if found.size != 1 or found.dtype.kind not in "biuf":
+        raise RequestError(
+            f"ppc: the statistic gave {found.dtype} of shape {found.shape} for data of shape "
+            f"{values.shape}, but must give one number: call ppc for each of several"
+        )
+    return float(found.reshape(()))
 
 
 def loo_pit(posterior: Posterior, site: str | None) -> np.ndarray:
@@ -168,6 +178,8 @@ def contrast(
     """One group against another, draw by draw; see `Posterior.contrast`."""
     if not 0 < interval < 1:
         raise RequestError(f"interval must be a probability between 0 and 1, found {interval!r}")
+    if not delta >= 0:
+        raise RequestError(f"delta must be a difference of 0 or more, found {delta!r}")
     posterior.site(site)
     dim = f"{site}_group"
     labels = posterior.coords.get(dim)

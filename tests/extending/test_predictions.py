@@ -206,3 +206,20 @@ def test_the_mean_alone_of_an_outcome_without_data(engine):
     )
     assert list(got.sites) == ["y_expected"]
     np.testing.assert_array_equal(got.draws["y_expected"], (2 * x + 1).expand(3, -1))
+
+
+@pytest.mark.parametrize("asked", ["predictive", "log_likelihood"])
+@pytest.mark.parametrize("shape", [(12, 1), (5,), (3, 12)])
+def test_data_that_do_not_fit_their_plates_are_refused(asked, shape):
+    def wide(x, y):
+        mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+        with pyro.plate("obs", len(x)):
+            pyro.sample("y", dist.Normal(mu * x, 1.0), obs=y)
+
+    def guide(x, y):
+        pyro.sample("mu", dist.Normal(0.0, 1.0))
+
+    with pytest.raises(RequestError, match="data of 'y' have shape.*'obs' of 12"):
+        sample_posterior(
+            wide, guide, (torch.ones(12), torch.zeros(shape)), num_samples=4, **{asked: True}
+        )

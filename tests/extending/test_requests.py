@@ -104,6 +104,7 @@ def test_interventions_reach_what_comes_after(guide):
         ({"grouped": {"g": ("e", ["a"] * 30, "median")}}, "'median' is not 'mean' or 'sum'"),
         ({"grouped": {"g": ("e", [None] * 30, "mean")}}, "no observation has a label"),
         ({"grouped": {"m": ("e", ["a"] * 30, "mean")}}, "a site of that name"),
+        ({"grouped": {"g": ("e", torch.zeros(30, 1), "mean")}}, r"labels of shape \(30, 1\)"),
     ],
 )
 def test_bad_requests(guide, options, words):

@@ -90,3 +90,9 @@ def test_draws_that_are_no_numbers_make_no_probability():
     np.testing.assert_array_equal(contrast.beyond_delta, [1.0, np.nan])
     np.testing.assert_array_equal(contrast.called(0.9), [True, False])
     assert contrast.false_discovery(0.9) == 0.0
+
+
+def test_equal_numbers_are_one_group():
+    names, codes = numbered([1, 1.0, 2, True])
+    assert names == ("1", "2")
+    np.testing.assert_array_equal(codes, [0, 0, 1, 0])

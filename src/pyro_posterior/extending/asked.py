@@ -16,6 +16,7 @@ from pyro_posterior.extending.discrete import check_local, discrete_of
 from pyro_posterior.extending.groups import grouped_reductions
 from pyro_posterior.extending.intervene import check_one_for_all
 from pyro_posterior.extending.mixing import check_rows, check_writes
+from pyro_posterior.extending.new_data import check_data
 from pyro_posterior.extending.nodes import Extension, values_in
 from pyro_posterior.extending.predict import EXPECTED, OBSERVED, Predict, check_mean
 from pyro_posterior.extending.prepared import plate_of, prepared, trace_of
@@ -114,6 +115,8 @@ def extend(
     returned: list[str] = []
     undrawn: list[str] = []  # outcomes without data of which the mean alone is asked
     observed = _observed(request, reading)
+    if observed and (predicts or request.log_likelihood):
+        check_data(sampler.traces(first, 0)[1], observed)
     if request.log_likelihood:
         extensions.append(_densities(reading, observed))
     if predicts:

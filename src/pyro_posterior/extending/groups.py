@@ -36,6 +36,11 @@ def grouped_reductions(
             )
         if name in sites:
             raise RequestError(f"grouped[{name!r}]: there is a site of that name; give another")
+        if getattr(labels, "ndim", 1) != 1:
+            raise RequestError(
+                f"grouped[{name!r}] has labels of shape {tuple(labels.shape)}: give one for each "
+                "observation"
+            )
         names, codes = numbered(labels)
         if len(codes) != num_obs:
             raise RequestError(

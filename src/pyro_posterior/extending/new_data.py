@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from pyro import poutine
 
+from pyro_posterior.errors import RequestError
 from pyro_posterior.extending.nodes import sites_in
 from pyro_posterior.plates import is_plate
 
@@ -47,6 +48,35 @@ def with_missing_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
             raise
 
     return called
+
+
+def check_data(trace: poutine.Trace, observed: Iterable[str]) -> None:
+    """Raise where data do not fit the plates of their site, as Pyro does in a fit.
+
+    Raises
+    ------
+    RequestError
+        Data and distribution have other shapes, and broadcasting would make more values of them.
+    """
+    for name in observed:
+        node = trace.nodes[name]
+        frames = [frame for frame in node["cond_indep_stack"] if frame.vectorized]
+        if not frames:
+            continue
+        fn, shape = node["fn"], tuple(torch.as_tensor(node["value"]).shape)
+        wanted = [1] * max(-frame.dim for frame in frames)
+        for frame in frames:
+            wanted[frame.dim] = frame.size
+        try:
+            found = torch.broadcast_shapes(shape[: len(shape) - fn.event_dim], fn.batch_shape)
+        except RuntimeError:
+            found = None
+        if found is None or tuple(found) != tuple([1] * (len(found) - len(wanted)) + wanted):
+            plates = ", ".join(f"{frame.name!r} of {frame.size}" for frame in frames)
+            raise RequestError(
+                f"the data of {name!r} have shape {shape}, but its distribution has "
+                f"{tuple(fn.shape())} in the plates {plates}: give data of that shape"
+            )
 
 
 def unfitting(guide_trace: poutine.Trace, model_trace: poutine.Trace) -> frozenset[str]:

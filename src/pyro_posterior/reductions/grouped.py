@@ -110,7 +110,8 @@ def numbered(labels: Iterable[object]) -> tuple[tuple[str, ...], np.ndarray]:
     """
     categories = getattr(getattr(labels, "cat", labels), "categories", None)
     given = list(labels.tolist() if isinstance(labels, torch.Tensor) else labels)
-    values = [None if _missing(value) else str(value) for value in given]
+    same: dict[object, str] = {}  # 1 and 1.0 are one group
+    values = [None if _missing(value) else _named(value, same) for value in given]
     present = {
         value: label for value, label in zip(values, given, strict=True) if value is not None
     }
@@ -123,6 +124,10 @@ def numbered(labels: Iterable[object]) -> tuple[tuple[str, ...], np.ndarray]:
     places = {name: place for place, name in enumerate(names)}
     codes = [-1 if value is None else places[value] for value in values]
     return names, np.array(codes, np.int64)
+
+
+def _named(value: object, same: dict[object, str]) -> str:
+    return same.setdefault(value, str(value)) if isinstance(value, numbers.Real) else str(value)
 
 
 def _missing(value: object) -> bool:
