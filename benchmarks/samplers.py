@@ -4,7 +4,7 @@
 
 All sides in turn on one thread, medians of the processor's time; ours stratified (1,000 draws, of which
 so many are made) and independent. NumPy's is its fastest generator, SFC64, float32 where it has that.
-Parameters are a tensor of as many values as are drawn, the same for all draws of a column.
+Parameters are a tensor of as many values as are drawn, where it does not say "shared".
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ aten = torch.ops.aten
 Way = Callable[[], Any]
 
 
-def gamma(shape: float) -> Callable[..., dict[str, Any]]:
-    """Standard gamma numbers."""
+def gamma(shape: float, shared: bool = False) -> Callable[..., dict[str, Any]]:
+    """Standard gamma numbers, of shapes of their own or the same for all draws, as a guide's are."""
 
     def ways(draws: int, columns: int) -> dict[str, Any]:
-        given, rng = torch.full((draws, columns), shape), _rng()
+        given, rng = torch.full((1 if shared else draws, columns), shape), _rng()
+        given = given.expand(draws, columns)
         as_numpy, out = given.numpy(), np.empty((draws, columns), np.float32)
         return {
             "ours": (aten._standard_gamma.default, (given,)),
@@ -143,6 +144,8 @@ KINDS: dict[str, Callable[..., dict[str, Any]]] = {
     "gamma 1": gamma(1.0),
     "gamma 2.3": gamma(2.3),
     "gamma 50": gamma(50.0),
+    "gamma 0.3, shared": gamma(0.3, shared=True),
+    "gamma 2.3, shared": gamma(2.3, shared=True),
     "beta 2, 3": beta(2.0, 3.0),
     "dirichlet of 10, 0.5": dirichlet(10, 0.5),
     "dirichlet of 10, 2": dirichlet(10, 2.0),

@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 
 from pyro_posterior.errors import CannotSliceError
-from pyro_posterior.keyed import poissons
+from pyro_posterior.keyed import gammas, poissons
 from pyro_posterior.keyed.angles import sine_bivariate_op, von_mises_op
 from pyro_posterior.keyed.fills import UNIFORM, fill
 from pyro_posterior.keyed.keys import Key, Where
@@ -468,3 +468,23 @@ def test_stratified_poisson_numbers_have_even_means_and_predict_as_torch_does():
 def test_a_wrong_poisson_rate_is_refused_as_torch_does(rate):
     with pytest.raises(RuntimeError, match="invalid Poisson rate"):
         keyed(lambda: torch.poisson(torch.tensor([1.0, rate])), 0)
+
+
+def test_gamma_numbers_are_never_taken_too_quickly():
+    """The quick test accepts with at most the chance that Marsaglia and Tsang's asks for."""
+    shapes = torch.cat([torch.linspace(1e-3, 3.0, 60), torch.logspace(0.5, 6, 30)]).double()
+    d, c, steep = (part[:, None] for part in gammas._constants(shapes))
+    x = torch.linspace(-1.0, 1.0, 4001, dtype=torch.float64) * 3.0 * d.sqrt().clamp(max=4.0)
+    v = (1 + c * x) ** 3
+    wanted = (0.5 * x * x + d * (1 - v + v.log())).exp().nan_to_num(0.0)
+    assert (1 - (x * x * steep) ** 2 * 2.0**-32 <= wanted + 1e-13).all()
+
+
+def test_gamma_numbers_of_shape_one_are_exponential_beside_others():
+    key, at = Key("g", 0, True), Where(3, range(100), 0, (100,))
+    shapes = torch.tensor([1.0, 0.4, 1.0, 3.0]).expand(100, 4)
+    made = draw_many(aten._standard_gamma.default, key, at, (shapes,), {})
+    alone = draw_many(aten._standard_gamma.default, key, at, (torch.ones(100, 4),), {})
+    assert torch.equal(made[:, [0, 2]], alone[:, [0, 2]])
+    strata = (torch.exp(-alone.double()) * 100).floor().sort(0).values
+    assert (strata == torch.arange(100.0)[:, None]).double().mean() > 0.99
