@@ -488,3 +488,15 @@ def test_gamma_numbers_of_shape_one_are_exponential_beside_others():
     assert torch.equal(made[:, [0, 2]], alone[:, [0, 2]])
     strata = (torch.exp(-alone.double()) * 100).floor().sort(0).values
     assert (strata == torch.arange(100.0)[:, None]).double().mean() > 0.99
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_neither_reaches_one_nor_bends_a_probability(dtype):
+    key, at = Key("h", 0, True), Where(3, range(1000), 0, (1000,))
+    u = draw_many(aten.rand_like.default, key, at, (torch.ones(1000, 200, dtype=dtype),), {})
+    assert 0 < u.min() < 1e-4
+    assert u.max() < 1
+    for p in (0.001, 0.3, 1.0):
+        probs = torch.full((1000, 200), p, dtype=dtype)
+        hits = draw_many(aten.bernoulli.default, key, at, (probs,), {}).double().sum(0)
+        assert (hits - 1000 * probs[0, 0].double()).abs().max() <= 1

@@ -11,10 +11,6 @@ from pyro_posterior.keyed.calls import Call, aligned, broadcast
 from pyro_posterior.keyed.fills import CAUCHY, EXPONENTIAL, NORMAL, UNIFORM, Kind
 
 
-def _floating(dtype: torch.dtype) -> torch.dtype:
-    return dtype if dtype.is_floating_point else torch.get_default_dtype()
-
-
 def normal_(call: Call) -> torch.Tensor:
     """``N(mean, std)`` in place."""
     return call.put(_scaled(call.fill_in_place(NORMAL), call["mean"], call["std"]))
@@ -160,7 +156,8 @@ def _largest(dtype: torch.dtype) -> int:
 
 def _hits(call: Call, probs: Any, like: torch.Tensor) -> torch.Tensor:
     dtype = probs.dtype if isinstance(probs, torch.Tensor) else like.dtype
-    return call.fill_like(UNIFORM, like, _floating(dtype)) < aligned(probs, like.dim())
+    wide = dtype if dtype == torch.float64 else torch.float32
+    return call.fill_like(UNIFORM, like, wide) < aligned(probs, like.dim())
 
 
 def bernoulli(call: Call) -> torch.Tensor:

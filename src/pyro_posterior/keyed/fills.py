@@ -116,6 +116,8 @@ def _fill_piece(kind: Kind, words: tuple[int, ...], piece: Piece, out: torch.Ten
             part.copy_(kind.inverse(x))
         else:
             torch.mul(kind.inverse(x), kind.scale, out=part)
+        if kind is UNIFORM and out.dtype == torch.bfloat16:  # which rounds up what is no tail
+            part.clamp_(max=1 - torch.finfo(out.dtype).eps / 2)
         low += x.shape[1]
         tails.append(tail)
     tail = together(tails)
