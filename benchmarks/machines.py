@@ -1,6 +1,7 @@
 """Drawing on several workers beside drawing in one process: time, overhead, memory.
 
     python benchmarks/machines.py speed      # one process, and Dask with 1 and 2 single-thread workers
+    python benchmarks/machines.py speed --sides 2 --repeats 1    # 2 workers alone
     python benchmarks/machines.py growth     # 20,000 to 2,000,000 observations on 2 workers
 
 Counts are simulated by index and never stored as a whole: any worker makes the rows it needs. The
@@ -11,7 +12,9 @@ with the observations but the result, which goes to a store.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import resource
+import shutil
 import statistics
 import tempfile
 import time
@@ -118,23 +121,32 @@ def cluster(workers: int) -> Any:
 
 
 def speed(options: argparse.Namespace, folder: Path) -> None:
-    """One process on one thread beside Dask, taking turns."""
+    """One process on one thread (0 workers) beside Dask, taking turns; a small call of each before."""
     from distributed import Client
 
     torch.set_num_threads(1)
-    seconds: dict[str, list[float]] = {}
-    with cluster(1) as one, cluster(2) as two, Client(one) as client, Client(two) as clients:
-        for turn in range(options.repeats + 1):
-            for name, chosen in (("here", None), ("1 worker", client), ("2 workers", clients)):
-                store = folder / f"{name} {turn}.zarr"
-                took = draw(options.observations, options.draws, store, chosen)
-                if turn:  # workers import everything in the first turn
-                    seconds.setdefault(name, []).append(took)
-                print(f"  turn {turn}, {name}: {took:.1f} s", flush=True)
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    seconds: dict[int, list[float]] = {workers: [] for workers in options.sides}
+    with contextlib.ExitStack() as stack:
+        clients: dict[int, Any] = {}
+        for workers in options.sides:
+            clients[workers] = None
+            if workers:
+                clients[workers] = stack.enter_context(
+                    Client(stack.enter_context(cluster(workers)))
+                )
+            draw(8 * BATCH, 100, folder / f"first {workers}.zarr", clients[workers])
+        for turn in range(options.repeats):
+            for workers, client in clients.items():
+                store = folder / f"{workers} {turn}.zarr"
+                took = draw(options.observations, options.draws, store, client)
+                shutil.rmtree(store)
+                seconds[workers].append(took)
+                print(f"  turn {turn}, {workers or 'no'} workers: {took:.1f} s", flush=True)
+    medians = {workers: statistics.median(times) for workers, times in seconds.items()}
     print(f"{options.observations:,} observations, {options.draws} draws, medians: {medians}")
-    print(f"1 worker / here: {medians['1 worker'] / medians['here']:.3f}")
-    print(f"here / 2 workers: {medians['here'] / medians['2 workers']:.2f}")
+    if 0 in medians:
+        for workers in medians:
+            print(f"{workers} workers, here over there: {medians[0] / medians[workers]:.3f}")
 
 
 def growth(options: argparse.Namespace, folder: Path) -> None:
@@ -158,7 +170,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("speed", "growth"))
     parser.add_argument("--observations", type=int, default=100_000)
-    parser.add_argument("--draws", type=int, default=500)
+    parser.add_argument("--draws", type=int, default=1600)
+    parser.add_argument("--sides", type=int, nargs="+", default=[0, 1, 2], metavar="WORKERS")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument(
         "--sizes", type=int, nargs="+", default=[20_000, 200_000, 2_000_000], metavar="N"

@@ -13,6 +13,7 @@ from distributed import Client, WorkerPlugin, as_completed
 from pyro_posterior.contracts import Segment, Store
 from pyro_posterior.drawing import values_of
 from pyro_posterior.errors import RequestError
+from pyro_posterior.executors.allocator import freed_memory_kept
 from pyro_posterior.executors.here import keeping_what_is_written, progress_bar
 from pyro_posterior.executors.shipping import Drawn, Elsewhere, check_versions, draw, pack, versions
 from pyro_posterior.executors.tasks import Task, tasks_of_globals, tasks_of_rows
@@ -131,7 +132,7 @@ def _draw(digest: str, numbers: Task) -> Drawn:
     """
     if digest not in _jobs:
         _jobs[digest] = Elsewhere(_packed[digest])
-    with dask.config.set(scheduler="synchronous"):
+    with dask.config.set(scheduler="synchronous"), freed_memory_kept():
         return draw(_jobs[digest], numbers)
 
 
