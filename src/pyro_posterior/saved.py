@@ -34,7 +34,9 @@ def allow_cell2location() -> None:
         pyro.infer.autoguide.utils.deep_getattr = lambda obj, name: operator.attrgetter(name)(obj)
 
 
-def load_saved(folder: Path, adata: str | None, model_class: str | None = None) -> Any:
+def load_saved(
+    folder: Path, adata: str | None, model_class: str | None = None, *, backed: bool = False
+) -> Any:
     """The model in ``folder``, with its data.
 
     Parameters
@@ -45,6 +47,8 @@ def load_saved(folder: Path, adata: str | None, model_class: str | None = None) 
         The ``.h5ad`` file of its data.
     model_class
         ``module:Class``, where it is not one of scvi-tools or cell2location.
+    backed
+        Leave the matrix in the file, of which rows are read as they are needed.
 
     Raises
     ------
@@ -77,7 +81,7 @@ def load_saved(folder: Path, adata: str | None, model_class: str | None = None) 
         if load is None:
             raise RequestError(f"--model-class {model_class} has no load(): give a model's class")
         try:
-            data = anndata.read_h5ad(adata)
+            data = anndata.read_h5ad(adata, backed="r" if backed else None)
         except Exception as error:
             raise RequestError(
                 f"--adata {adata!r} cannot be read as an .h5ad file: {_first_line(error)}"

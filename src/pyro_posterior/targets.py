@@ -71,7 +71,7 @@ class HostTarget:
 
 
 def load_target(
-    text: str, adata: str | None = None, model_class: str | None = None
+    text: str, adata: str | None = None, model_class: str | None = None, *, backed: bool = False
 ) -> FunctionTarget | HostTarget:
     """The fit that ``text`` names: a model directory, or ``module:function``.
 
@@ -85,6 +85,8 @@ def load_target(
         The ``.h5ad`` file of a saved model.
     model_class
         ``module:Class`` of a saved model whose class is not one of scvi-tools or cell2location.
+    backed
+        Leave the matrix of a saved model's data in its file.
 
     Raises
     ------
@@ -93,7 +95,7 @@ def load_target(
     """
     folder = Path(text)
     if folder.is_dir():
-        return HostTarget(load_saved(folder, adata, model_class))
+        return HostTarget(load_saved(folder, adata, model_class, backed=backed))
     for name, value in (("--adata", adata), ("--model-class", model_class)):
         if value is not None:
             raise RequestError(f"{name} goes with the directory of a saved model; {text!r} is none")

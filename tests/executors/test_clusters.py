@@ -154,3 +154,30 @@ def test_the_command_line_draws_on_a_scheduler(by_hand, tmp_path, capsys):
     assert main(there) == 0
     assert "Posterior of 40 observations" in capsys.readouterr().out
     assert_same_bytes(tmp_path / "here.zarr", tmp_path / "there.zarr")
+
+
+SCRIPT = """
+import sys
+import torch
+from store_helpers import run
+from toy_models import ConjugateNormal
+
+class Mine(ConjugateNormal):
+    def model(self, y, index):
+        return super().model(y, index)
+
+if __name__ == "__main__":
+    from distributed import Client
+
+    mine = Mine(12)
+    with Client(sys.argv[1], timeout=60) as client:
+        client.wait_for_workers(1, timeout=60)
+        run(mine, mine.data, batch_size=4, client=client)
+"""
+
+
+def test_classes_of_a_script_are_the_same_on_workers_started_by_hand(by_hand, tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    by_hand.scheduler()
+    by_hand.worker()
+    assert by_hand.start(tmp_path / "script.py", by_hand.address).wait() == 0

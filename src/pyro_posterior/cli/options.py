@@ -61,14 +61,18 @@ def add_target(parser: argparse.ArgumentParser, what: str) -> None:
 
 
 def load(options: argparse.Namespace) -> Any:
-    """The target; what a user's function prints meanwhile goes to standard error."""
+    """The target; what a user's function prints meanwhile goes to standard error.
+
+    Where the work is divided, whoever draws a part reads the rows of that part.
+    """
     import contextlib
     import sys
 
     from pyro_posterior.targets import load_target
 
     with contextlib.redirect_stdout(sys.stderr):
-        return load_target(options.target, options.adata, options.model_class)
+        divided = hasattr(options, "client") or hasattr(options, "shard")
+        return load_target(options.target, options.adata, options.model_class, backed=divided)
 
 
 def open_store(path: str) -> Any:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import functools
 import io
+import os
 import pickle
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -71,6 +72,8 @@ def _pickler() -> Any:
                 return type(obj), (obj.func,)
             if isinstance(obj, AutoGuide):
                 return _with_model(obj)
+            if getattr(obj, "isbacked", False) and type(obj).__name__ == "AnnData":
+                return _without_matrix(obj)
             return super().reducer_override(obj)
 
     return Pickler
@@ -84,3 +87,17 @@ def _with_model(guide: AutoGuide) -> Any:
     finally:
         vars(guide).update(held)
     return function, args, state, *more
+
+
+def _without_matrix(adata: Any) -> Any:
+    """A backed AnnData as all that it holds in memory, and the file whose matrix it opens again."""
+    if adata.is_view:
+        raise TypeError("a view of a backed AnnData: give the AnnData itself, and indices=")
+    parts = ("obs", "var", "uns", "obsm", "varm", "obsp", "varp", "layers")
+    held = {name: getattr(adata, name) for name in parts}
+    held = {name: dict(x) if isinstance(x, Mapping) else x for name, x in held.items()}
+    return _with_matrix, (type(adata), os.path.abspath(adata.filename), held)
+
+
+def _with_matrix(cls: type, file: str, held: dict[str, Any]) -> Any:
+    return cls(filename=file, filemode="r", **held)

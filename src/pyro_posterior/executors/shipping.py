@@ -18,6 +18,7 @@ from pyro_posterior.drawing import draw_segments
 from pyro_posterior.errors import MissingPackageError, RequestError
 from pyro_posterior.executors.pickling import dumps
 from pyro_posterior.job import Job, prepare
+from pyro_posterior.saved import allow_cell2location
 from pyro_posterior.session import undisturbed
 from pyro_posterior.stores.opening import open_store
 
@@ -80,6 +81,7 @@ class Elsewhere:
     def __init__(self, packed: bytes) -> None:
         import cloudpickle
 
+        allow_cell2location()  # before anything is unpickled
         self._request, self._state, self._parts, self._known = cloudpickle.loads(packed)
         self._job: Job | None = None
 

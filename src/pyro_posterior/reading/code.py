@@ -121,11 +121,9 @@ class _Walk:
                 yield from self.words(function.__globals__[name])
 
     def _class(self, cls: type) -> Iterator[str]:
-        own = getattr(inspect.getmodule(cls), "__file__", None) or ""
-        yield f"{cls.__module__}.{cls.__qualname__}" if _installed(own) else cls.__qualname__
+        yield f"{cls.__module__}.{cls.__qualname__}" if _is_installed(cls) else cls.__qualname__
         for base in cls.__mro__:
-            file = getattr(inspect.getmodule(base), "__file__", None)
-            if base.__module__ == "builtins" or (file is not None and _installed(file)):
+            if base.__module__ == "builtins" or _is_installed(base):
                 continue
             for name, member in sorted(vars(base).items()):
                 member = getattr(member, "__func__", getattr(member, "fget", member))
@@ -140,7 +138,7 @@ class _Walk:
             for name, child in value._modules.items():
                 yield name
                 yield from self.words(child)
-        if _installed(getattr(inspect.getmodule(type(value)), "__file__", None) or ""):
+        if _is_installed(type(value)):
             for name in ("model", "fn"):  # an autoguide's model, what a handler wraps
                 held = getattr(value, name, None)
                 if callable(held):
@@ -161,6 +159,13 @@ def _names(code: CodeType) -> set[str]:
     own = {step.argval for step in dis.get_instructions(code) if step.opname in _LOADS}
     inner = [_names(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
     return own.union(*inner)
+
+
+def _is_installed(cls: type) -> bool:
+    """Whether a class is a package's. One of a script was sent to a process that runs another one."""
+    if cls.__module__ in ("__main__", "__mp_main__"):
+        return False
+    return _installed(getattr(inspect.getmodule(cls), "__file__", None) or "")
 
 
 def _installed(file: str) -> bool:
