@@ -46,9 +46,12 @@ def model_identity(
         among their arguments) and "constants" (tensors that no operation made, parameters and
         data apart).
     """
+    modules = list(modules)
+    elsewhere = {id(x) for x in _parameters(modules)}
+    elsewhere |= {id(x) for module in modules for x in module.parameters()}
     parts = {
-        "model code": code_words(model, attributes=record is None),
-        "guide code": code_words(guide, attributes=record is None),
+        name: code_words(value, attributes=record is None, elsewhere=elsewhere)
+        for name, value in (("model code", model), ("guide code", guide))
     }
     if record is not None:
         parts |= _of_record(record, modules)
