@@ -134,12 +134,12 @@ def full(folder: Path, step: int) -> None:
 
 
 def reports(folder: Path, steps: int) -> None:
-    """Reports and exports written over older ones where there is no room."""
+    """Reports and tables written over older ones where there is no room."""
     from pyro_posterior.cli.entry import main as command
 
     store = folder / "s.zarr"
     run(store)
-    kinds = {"report": "html", "csv": "csv", "anndata": "h5ad", "arviz": "nc"}
+    kinds = {"report": "html", "csv": "csv"}
     for kind, ending in kinds.items():
         name = f"old.{ending}"
         words = ["report"] if kind == "report" else ["export", "--to", kind]
