@@ -30,8 +30,25 @@ KINDS = {
     "levels of kinds": pandas.MultiIndex.from_arrays(
         [pandas.Categorical(list("abcabc")), pandas.period_range("2020", periods=6, freq="Y")]
     ),
+    "text with gaps": pandas.array(["a", None, "c", "d", "e", "f"], dtype="string"),
+    "yes, no and unknown": pandas.array([True, None, False] * 2, dtype="boolean"),
+    "half a float": np.arange(CELLS, dtype=np.float16),
+    "long floats": np.arange(CELLS, dtype=np.longdouble),
+    "text of NumPy's own": np.array(list("abcdef"), np.dtypes.StringDType()),
     "Int64": pandas.array(range(CELLS), dtype="Int64"),
     "series": pandas.Series(list("abcdef"), dtype="string"),
+}
+
+
+#: Labels of these kinds are held as others that are equal.
+HELD_IN_ANOTHER_WAY = {
+    "Int64": range(CELLS),
+    "series": list("abcdef"),
+    "text with gaps": pandas.Series(["a", None, "c", "d", "e", "f"], dtype=object),
+    "yes, no and unknown": pandas.Series([True, None, False] * 2, dtype=object),
+    "half a float": np.arange(CELLS, dtype=np.float32),
+    "long floats": np.arange(CELLS, dtype=np.float64),
+    "text of NumPy's own": list("abcdef"),
 }
 
 
@@ -55,13 +72,13 @@ def drawn(**options):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_labels_come_back_from_their_written_form(kind):
-    given = index_of(KINDS[kind])
+    given = index_of(HELD_IN_ANOTHER_WAY.get(kind, KINDS[kind]))
     found = unpack(pack({"obs": KINDS[kind]}))["obs"]
     assert all(array.dtype.kind in "biufO" for array in pack({"obs": KINDS[kind]}).values())
     back = index_of(found)
     assert back.tolist() == given.tolist()
     assert [*map(type, back.tolist())] == [*map(type, given.tolist())]
-    if kind not in ("Int64", "series"):  # held as whole numbers and as text
+    if kind not in HELD_IN_ANOTHER_WAY:
         assert back.equals(given)
         assert back.dtype == given.dtype
 
@@ -129,7 +146,7 @@ def test_columns_of_tables_keep_categories_and_levels():
         ({"dims": {"w": ["a", "b", "c"]}}, "one draw of which has 2 axes"),
         (
             {"coords": {"cells": KINDS["levels"].set_names(["cells", "number"])}},
-            "a level 'cells', which is the name of another level or of a dimension",
+            "a level 'cells', which is the name of another level, of a dimension or of a site",
         ),
     ],
 )
@@ -187,3 +204,39 @@ def test_an_axis_that_could_be_of_two_kinds_is_not_named():
     adata = anndata.AnnData(np.zeros((CELLS, 2), np.float32))
     posterior = Host(adata, ["T", "B"]).sample_posterior(num_samples=2, show_progress=False)
     assert posterior.sites["level"].dims == (None,)
+
+
+@pytest.mark.parametrize(
+    ("labels", "found"),
+    [
+        ((c for c in "abcdef"), "a generator"),
+        (set("abcdef"), "a set"),
+        ("abcdef", "a str"),
+        (None, "a NoneType"),
+        (np.zeros((CELLS, 2)), r"an array of shape \(6, 2\)"),
+        (np.zeros(CELLS, [("a", int), ("b", float)]), "records"),
+    ],
+)
+def test_what_is_no_list_of_labels_is_called_what_it_is(labels, found):
+    with pytest.raises(RequestError, match=f"coords gives {found} for dimension 'obs'"):
+        drawn(coords={"obs": labels})
+
+
+@pytest.mark.parametrize("name", ["w", "level", "draw", "chain", "cells"])
+def test_a_level_named_as_something_else_is_refused_before_drawing(name):
+    levels = pandas.MultiIndex.from_product([["x", "y"], range(3)], names=[name, "number"])
+    with pytest.raises(RequestError, match=f"a level '{name}'.*rename it"):
+        drawn(coords={"obs": levels})
+
+
+def test_labels_of_xarray_are_its_values():
+    xarray = pytest.importorskip("xarray")
+    found = drawn(coords={"obs": xarray.DataArray(list("abcdef"))}).coords["obs"]
+    assert found.tolist() == list("abcdef")
+
+
+def test_a_label_that_is_no_text_of_a_file_is_refused_before_drawing(tmp_path):
+    pytest.importorskip("zarr")
+    with pytest.raises(RequestError, match="the label .* for dimension 'obs'.*other characters"):
+        drawn(coords={"obs": ["\ud800", *"bcdef"]}, store=tmp_path / "s")
+    assert not (tmp_path / "s").exists()

@@ -340,7 +340,7 @@ def test_non_finite_draws_are_counted_and_told_once(engine):
         ({"exclude_sites": ["zz"]}, "exclude_sites names 'zz', which the model does not have"),
         (
             {"return_sites": ["z"], "exclude_sites": ["z"]},
-            "'z' stand in both return_sites and exclude_sites",
+            "'z' is in both return_sites and exclude_sites",
         ),
         ({"return_sites": ["y"]}, "'y', which is observed: pass return_observed=True"),
         (

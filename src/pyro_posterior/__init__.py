@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from pyro_posterior.exports.anndata import to_anndata
     from pyro_posterior.exports.arviz import to_arviz
+    from pyro_posterior.exports.netcdf import write_netcdf
     from pyro_posterior.exports.pandas import to_pandas
     from pyro_posterior.exports.plots import plot_site
     from pyro_posterior.exports.report import write_report
@@ -51,6 +52,7 @@ _LAZY = {
     "to_pandas": "exports.pandas",
     "to_xarray": "exports.xarray",
     "use_in": "scvi",
+    "write_netcdf": "exports.netcdf",
     "write_report": "exports.report",
 }
 
@@ -79,6 +81,7 @@ __all__ = [
     "to_pandas",
     "to_xarray",
     "use_in",
+    "write_netcdf",
     "write_report",
 ]
 

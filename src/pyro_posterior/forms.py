@@ -57,6 +57,18 @@ class Forms:
 
         return to_arviz(self._itself(), dims=dims, coords=coords)
 
+    def to_netcdf(
+        self,
+        path: str | PathLike[str],
+        *,
+        dims: Dims | None = None,
+        coords: Mapping[str, Any] | None = None,
+    ) -> Path:
+        """Draws as a NetCDF file; see `pyro_posterior.exports.netcdf.write_netcdf`."""
+        from pyro_posterior.exports.netcdf import write_netcdf
+
+        return write_netcdf(self._itself(), path, dims=dims, coords=coords)
+
     def to_pandas(
         self,
         site: str | None = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from pyro_posterior.contracts import RunPlan, Site
 from pyro_posterior.errors import RequestError
-from pyro_posterior.labels import OBSERVATIONS, SPATIAL, dim_lengths, obs_dim, site_dims
+from pyro_posterior.labels import OBSERVATIONS, SPATIAL, TAKEN, dim_lengths, obs_dim, site_dims
 
 
 def dim_coords(
@@ -19,6 +19,7 @@ def dim_coords(
     obs_dim: str | None,
     known: Mapping[str, Any],
     given: Mapping[str, Any] | None = None,
+    sites: Iterable[str] = (),
 ) -> dict[str, Any]:
     """Labels by dimension.
 
@@ -32,6 +33,8 @@ def dim_coords(
         Labels the posterior has; those that fit no dimension are left out.
     given
         Labels from the user; they win, and each must fit.
+    sites
+        Names of sites, which no level may have.
 
     Returns
     -------
@@ -60,7 +63,7 @@ def dim_coords(
                     f"coords gives {len(labels)} labels for dimension {name!r}, which is {found}. "
                     f"The dimensions are {dict(lengths)}"
                 )
-    _check_levels(coords, lengths)
+    _check_levels(coords, {*lengths, *sites, *TAKEN})
     return coords
 
 
@@ -77,20 +80,23 @@ def as_labels(name: str, values: Any) -> Any:
         values, pandas.Index | pandas.Series | pandas.api.extensions.ExtensionArray
     ):
         return _plain(values if isinstance(values, pandas.Index) else pandas.Index(values))
-    array = np.empty(0)
-    if not isinstance(values, str | bytes | Mapping | set | frozenset):
+    array = np.empty(())
+    if not isinstance(values, str | bytes | Mapping | set | frozenset | Iterator):
         try:
             array = np.asarray(values)
         except (ValueError, TypeError):  # of lists of other lengths, of other devices
             array = np.empty((0, 0))
-    else:
-        array = np.empty(())
-    if array.ndim != 1:
+    if array.ndim != 1 or array.dtype.names:
+        shape = f"an array of shape {array.shape}" if array.ndim else f"a {type(values).__name__}"
         raise RequestError(
-            f"coords gives an array of shape {array.shape} for dimension {name!r}: give one label "
-            "for every position, such as a list; several for each as a pandas.MultiIndex"
+            f"coords gives {'records' if array.dtype.names else shape} for dimension {name!r}: give "
+            "one label for every position, such as a list; several for each as a pandas.MultiIndex"
         )
-    made_text = array.dtype.kind in "US" and not isinstance(values, np.ndarray)
+    if array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8):  # no index holds others
+        array = array.astype(np.float32 if array.dtype.itemsize < 4 else np.float64)
+    if array.dtype.kind == "T":
+        array = array.astype(object)
+    made_text = array.dtype.kind in "US" and not hasattr(values, "__array__")
     if made_text and not all(isinstance(value, str) for value in values):
         array = np.array([*values, None], dtype=object)[:-1]  # 1 beside "1" are two labels
     if array.dtype.kind == "O" and pandas is not None:
@@ -102,7 +108,9 @@ def _plain(index: Any) -> Any:
     """The index as an array where that loses nothing."""
     if type(index).__name__ == "MultiIndex" or not isinstance(index.dtype, np.dtype):
         if index.dtype.kind in "biufOUT" and type(index).__name__ == "Index":
-            return index.to_numpy()  # whole numbers or text that pandas keeps in its own way
+            # Whole numbers or text that pandas keeps in its own way; what is missing is None, or NaN.
+            missing = index.hasnans and index.dtype.kind in "bOUT"
+            return index.to_numpy(object, na_value=None) if missing else index.to_numpy()
         return index
     return index.to_numpy()
 
@@ -128,14 +136,14 @@ def level_names(dim: str, index: Any) -> list[str]:
     ]
 
 
-def _check_levels(coords: Mapping[str, Any], lengths: Mapping[str, int]) -> None:
-    taken = set(lengths)
+def _check_levels(coords: Mapping[str, Any], taken: set[str]) -> None:
     for dim, labels in coords.items():
         for name in level_names(dim, labels) if hasattr(labels, "levels") else ():
             if name in taken:
                 raise RequestError(
                     f"coords gives dimension {dim!r} a level {name!r}, which is the name of "
-                    "another level or of a dimension: rename it, as in index.set_names([...])"
+                    "another level, of a dimension or of a site: rename it, as in "
+                    "index.set_names([...])"
                 )
             taken.add(name)
 
@@ -167,7 +175,7 @@ def labelled(
     plan = replace(plan, sites=sites)
     dims = site_dims(plan)
     lengths = dim_lengths(plan, dims)
-    dim_coords(lengths, obs_dim(plan, dims), known, coords)  # raises where these do not fit
+    dim_coords(lengths, obs_dim(plan, dims), known, coords, dims)  # raises where these do not fit
     return plan, {**known, **{name: as_labels(name, v) for name, v in (coords or {}).items()}}
 
 

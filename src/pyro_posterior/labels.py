@@ -15,7 +15,8 @@ OBSERVATIONS = "obs"
 #: Names of the two numbers that say where observations lie, of an AnnData's ``obsm["spatial"]``.
 SPATIAL = ("spatial x", "spatial y")
 
-_TAKEN = ("chain", "draw")  # dims of draws
+#: Dimensions of draws.
+TAKEN = ("chain", "draw")
 
 
 def full_shape(site: Site, num_obs: int) -> tuple[int, ...]:
@@ -44,7 +45,7 @@ def site_dims(
     if dims:
         plan = replace(plan, sites=with_dims(plan.sites, plan.num_obs, dims))
     lengths: dict[str, int] = {}
-    reserved = {site.name for site in plan.sites} | set(_TAKEN)
+    reserved = {site.name for site in plan.sites} | set(TAKEN)
     named = {}
     given = dims or {}
     # Sites whose axes the user named come first: a plate of that name and another length gives way.
@@ -89,7 +90,7 @@ def with_dims(
     if not isinstance(dims, Mapping):
         raise RequestError(f"dims must be a dict, site to names of axes, found {dims!r}")
     by_name = {site.name: site for site in sites}
-    reserved = {*by_name, *_TAKEN}
+    reserved = {*by_name, *TAKEN}
     lengths: dict[str, tuple[int, str]] = {}
     for name, names in dims.items():
         if name not in by_name and name not in known:
@@ -130,7 +131,7 @@ def _check_names(site: Site, names: Any, reserved: set[str]) -> None:
         if name in reserved:
             raise RequestError(
                 f"dims gives the name {name!r} to an axis of site {site.name!r}, which is the name "
-                f"of {'an axis of draws' if name in _TAKEN else 'a site'}: give another one"
+                f"of {'an axis of draws' if name in TAKEN else 'a site'}: give another one"
             )
     if len(set(names)) < len(names):
         raise RequestError(f"dims gives one name to two axes of site {site.name!r}: {list(names)}")

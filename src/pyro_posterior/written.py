@@ -48,6 +48,12 @@ def pack(coords: Mapping[str, Any]) -> dict[str, np.ndarray]:
     for name, values in coords.items():
         if not _same(as_labels(name, values), again[name]):
             raise _unwritable(name, values)
+        for label in arrays[name] if arrays[name].dtype.kind == "O" else ():
+            if not encodes(label):
+                raise RequestError(
+                    f"coords gives the label {label!r} for dimension {name!r}, which is no text that "
+                    "a file can hold (half of a pair of code points): write it in other characters"
+                )
     return arrays
 
 
@@ -70,6 +76,15 @@ def unpack(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
             except ImportError:
                 continue
     return coords
+
+
+def encodes(text: str) -> bool:
+    """Whether a text has bytes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _taken_apart(labels: Any, at: str, parts: dict[str, np.ndarray], name: str) -> dict[str, Any]:

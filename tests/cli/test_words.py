@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pyro_posterior.cli import main
 from pyro_posterior.cli.words import in_flags
 
 
@@ -72,3 +73,17 @@ def test_a_warning_is_one_line(start, fits, here):
     assert started.returncode == 0
     assert "pyro-posterior: warning: the guide has never been run" in err
     assert "warn(" not in err
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        (["--num-sample", "10"], "unrecognized arguments: --num-sample 10 (did you mean --num-samples?)"),
+        (["--return-site=z"], "(did you mean --return-sites?)"),
+        (["--num-samples", "ten"], "argument --num-samples: 'ten' is neither a number nor auto"),
+    ],
+)  # fmt: skip
+def test_a_flag_misspelt_or_misfilled(flag, said, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["run", "fit.py:fitted", "--report", "r.html", *flag])
+    assert said in capsys.readouterr().err

@@ -56,3 +56,11 @@ def test_an_older_file_stays_where_writing_fails(tmp_path):
     assert path.read_text() == "older"
     with pytest.raises(OutputError):
         write_netcdf(made({"z": np.zeros((2, 3))}, keep=True), tmp_path)
+
+
+@pytest.mark.parametrize("label", ["a\x00b", "\ud800"])
+def test_a_label_that_a_file_cannot_hold_is_named(label, tmp_path):
+    posterior = made({"z": np.zeros((2, 3))}, keep=True, coords={"z_dim_0": ["a", label, "c"]})
+    with pytest.raises(RequestError, match="cannot hold the label .* of dimension 'z_dim_0'"):
+        posterior.to_netcdf(tmp_path / "p.nc")
+    assert not (tmp_path / "p.nc").exists()

@@ -36,6 +36,7 @@ FUNCTIONS = {
     "Q0": Quantile(0.0),
     "Q1": Quantile(1.0),
 }
+EARLIER_NUMPY = np.lib.NumpyVersion(np.__version__) < "2.4.0"
 QUANTILES = ("q", "p", "p_float", "Q", "Q0", "Q1")
 DTYPES = (
     torch.float64,
@@ -194,7 +195,11 @@ def test_quantiles_have_the_bits_of_numpy():
         draws = make_draws((999, 33), dtype)
         for q in (0.0, 0.05, 0.31, 0.5, 0.95, 0.999, 1.0):
             got = plan_summaries({"q": Quantile(q)}).compute(draws).values["post_sample_q"]
-            np.testing.assert_array_equal(got, np.quantile(draws.numpy(), q, axis=0))
+            want = np.quantile(draws.numpy(), q, axis=0)
+            if EARLIER_NUMPY:  # it interpolates in another order
+                np.testing.assert_allclose(got, want, rtol=4 * torch.finfo(dtype).eps)
+            else:
+                np.testing.assert_array_equal(got, want)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.int32], ids=str)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -29,7 +30,19 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         if "required" in message and "TARGET" in message:
             message += " (it comes before flags that take several names, such as --return-sites)"
+        if message.startswith("unrecognized arguments: "):
+            flag = message.split()[2].partition("=")[0]
+            close = difflib.get_close_matches(flag, self._all_flags(), 1)
+            message += f" (did you mean {close[0]}?)" if close else ""
         super().error(message)
+
+    def _all_flags(self) -> set[str]:
+        """Flags of this command and of those below it."""
+        flags = {flag for action in self._actions for flag in action.option_strings}
+        for action in self._actions:
+            below = action.choices.values() if isinstance(action.choices, dict) else ()
+            flags.update(*(each._all_flags() for each in below if isinstance(each, Parser)))
+        return flags
 
 
 def add_command(

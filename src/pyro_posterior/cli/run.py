@@ -214,7 +214,12 @@ def add_run(commands: Any) -> None:
 
 
 def _count(text: str) -> int | str:
-    return text if text == "auto" else int(text)
+    if text == "auto":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor auto") from None
 
 
 def _device(text: str) -> int | str:

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from pyro_posterior.errors import RequestError
 from pyro_posterior.exports.arviz import to_arviz
 from pyro_posterior.files import check_target, replacing
 from pyro_posterior.labelled import as_labels, level_names, plain_labels
 from pyro_posterior.posterior import Posterior
+from pyro_posterior.written import encodes
 
 
 def write_netcdf(
@@ -81,4 +83,13 @@ def _plain(name: str, index: Any) -> np.ndarray:
     if type(index).__name__ == "DatetimeIndex" and index.tz is not None:
         return np.asarray(index.tz_convert("UTC").tz_localize(None))
     array = plain_labels(as_labels(name, index))
-    return array.astype(str).astype(object) if array.dtype.kind in "OUT" else array
+    if array.dtype.kind not in "OUT":
+        return array
+    texts = array.astype(str).astype(object)
+    for text in texts:
+        if "\0" in text or not encodes(text):
+            raise RequestError(
+                f"a NetCDF file cannot hold the label {text!r} of dimension {name!r}: draw with "
+                "labels in other characters"
+            )
+    return texts

@@ -22,7 +22,7 @@ _DRAWS = "posterior_samples"
 
 #: Suffixes of files, and what writes such a file.
 _FILES = {
-    ".nc": "to_arviz().to_netcdf(path)",
+    ".nc": "to_netcdf(path)",
     ".csv": "to_pandas(site).to_csv(path)",
     ".h5ad": "to_anndata(adata).write_h5ad(path)",
     ".npz": "np.savez(path, **posterior.means)",

@@ -116,7 +116,7 @@ def to_dataset(
         for site in wanted
     }
     lengths = dim_lengths(posterior.plan, named)
-    labels = dim_coords(lengths, obs_dim(posterior.plan, named), posterior.coords, coords)
+    labels = dim_coords(lengths, obs_dim(posterior.plan, named), posterior.coords, coords, named)
     used = {dim for variable in variables.values() for dim in variable.dims}
     positions = _positions(xarray, {dim: labels[dim] for dim in labels if dim in used})
     if result == _DRAWS:

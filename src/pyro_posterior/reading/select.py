@@ -70,8 +70,9 @@ class Choice:
                 )
         both = sorted(excluded & set(wanted or ()))
         if both:
+            verb = "is" if len(both) == 1 else "are"
             raise RequestError(
-                f"{_listed(both)} stand in both return_sites and exclude_sites: keep one"
+                f"{_listed(both)} {verb} in both return_sites and exclude_sites: keep one"
             )
         if wanted is not None and not return_observed:
             observed = [name for name in wanted if known[name].kind == "observed"]
