@@ -145,3 +145,33 @@ def test_an_attribute_it_does_not_have_says_what_was_meant():
     with pytest.raises(AttributeError, match=r"summary_fun=\['q10', \.\.\.\]"):
         posterior.q10
     assert not hasattr(posterior, "nothing_like_it")
+
+
+@pytest.mark.parametrize(
+    ("look", "says"),
+    [
+        (lambda p: p.samples, r"'samples': draws are posterior\.draws\['w'\]"),
+        (lambda p: p.hdi, r"summary_fun=\['hdi90'\]"),
+        (lambda p: p.quantile, r"posterior\.q05 and posterior\.q95"),
+        (lambda p: p.to_dataframe, r"posterior\.to_pandas\('w'\)"),
+        (lambda p: p.to_csv, r"posterior\.to_pandas\('w'\)"),
+        (lambda p: p.means.mu, r"no attribute 'mu': it is an entry, \['mu'\]"),
+        (lambda p: p.means.muu, "no attribute 'muu'$"),
+    ],
+)
+def test_what_other_packages_call_it_is_said(look, says):
+    with pytest.raises(AttributeError, match=says):
+        look(_posterior())
+
+
+def test_a_name_in_other_capitals_is_meant():
+    posterior = _posterior()
+    with pytest.raises(KeyError, match="no site 'MU' .did you mean 'mu'"):
+        posterior.means["MU"]
+    with pytest.raises(KeyError, match="no site 'q'. Its sites are"):
+        posterior.sites["q"]
+
+
+def test_a_dataset_of_one_site_by_name():
+    pytest.importorskip("xarray")
+    assert list(_posterior().to_dataset(sites="mu")) == ["mu"]

@@ -128,11 +128,18 @@ class Forms:
             )
         return plot_site(self._itself(), site, ax, **options)
 
-    def report(self, path: str | PathLike[str] = "report.html", **options: Any) -> Path:
+    def report(
+        self,
+        path: str | PathLike[str] = "report.html",
+        *,
+        title: str = "Posterior report",
+        sites: Iterable[str] | None = None,
+        spatial: Any = None,
+    ) -> Path:
         """The posterior as one web page; see `pyro_posterior.exports.report.write_report`."""
         from pyro_posterior.exports.report import write_report
 
-        return write_report(self._itself(), path, **options)
+        return write_report(self._itself(), path, title=title, sites=sites, spatial=spatial)
 
     def save(self, path: str | PathLike[str], *, overwrite: bool = False) -> Path:
         """Keep everything in a folder that `open` reads; see `pyro_posterior.exports.save.save`."""

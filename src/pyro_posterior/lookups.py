@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
+from pyro_posterior.contracts import Site
 from pyro_posterior.errors import UnknownNameError
 from pyro_posterior.reductions.names import is_named
 
@@ -17,6 +19,23 @@ _DEFAULTS = {
     "stds": "np.std",
     "q05": "functools.partial(np.quantile, q=0.05)",
     "q95": "functools.partial(np.quantile, q=0.95)",
+}
+
+_INTERVAL = "ask for summary_fun=['hdi90'] or ['eti50']"
+_QUANTILES = "they are posterior.q05 and posterior.q95; others come with summary_fun=['q025', ...]"
+
+#: What other packages call something that goes by another name here.
+_ELSEWHERE = {
+    **dict.fromkeys(("samples", "posterior", "draw", "sample"), "draws are posterior.draws['w']"),
+    **dict.fromkeys(("hdi", "ci", "eti", "interval", "intervals"), _INTERVAL),
+    **dict.fromkeys(("quantile", "quantiles", "percentile"), _QUANTILES),
+    **dict.fromkeys(("to_dataframe", "to_df", "to_csv"), "tables are posterior.to_pandas('w')"),
+    **dict.fromkeys(
+        ("to_inference_data", "to_inferencedata", "idata"), "it is posterior.to_arviz()"
+    ),
+    "to_dict": "it is a dict already",
+    "to_numpy": "posterior.means['w'] is a NumPy array already",
+    "describe": "it is posterior.summary()",
 }
 
 
@@ -35,6 +54,17 @@ class SiteArrays(dict[str, np.ndarray]):
 
     def __missing__(self, site: str) -> np.ndarray:
         raise self._absent or no_site(site, self, self._result)
+
+    def __getattr__(self, name: str) -> Any:
+        hint = f": it is an entry, [{name!r}]" if name in self else ""
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}")
+
+
+class Sites(dict[str, Site]):
+    """Sites by name. One that is not there is a `KeyError` that names those that are."""
+
+    def __missing__(self, name: str) -> Site:
+        raise no_site(name, self)
 
 
 def no_site(name: object, known: Iterable[str], result: str = "the posterior") -> UnknownNameError:
@@ -69,7 +99,10 @@ def no_result(name: object, known: Iterable[str]) -> UnknownNameError:
 
 def no_attribute(name: str, known: Iterable[str], attributes: Iterable[str]) -> AttributeError:
     """The error for an attribute that a posterior does not have: a method, or a summary's name."""
-    hint = _meant(name, [each for each in attributes if not each.startswith("_")])
+    if name in _ELSEWHERE:
+        hint = f": {_ELSEWHERE[name]}"
+    else:
+        hint = _meant(name, [each for each in attributes if not each.startswith("_")])
     if is_named(name):
         hint += f": a summary of that name is there after {_asking_for(name)}"
     return AttributeError(f"the posterior has no attribute {name!r}{hint}. It has {list(known)}")
@@ -82,5 +115,7 @@ def _asking_for(summary: str) -> str:
 
 
 def _meant(name: object, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(str(name), list(known), 1)
+    names = list(known)
+    close = difflib.get_close_matches(str(name), names, 1)
+    close = close or [each for each in names if each.lower() == str(name).lower()]
     return f" (did you mean {close[0]!r}?)" if close else ""

@@ -12,7 +12,7 @@ import numpy as np
 from pyro_posterior.contracts import Partials, RunPlan, Site
 from pyro_posterior.errors import RequestError
 from pyro_posterior.forms import Forms
-from pyro_posterior.lookups import SiteArrays, no_attribute, no_result, no_site
+from pyro_posterior.lookups import SiteArrays, Sites, no_attribute, no_result, no_site
 from pyro_posterior.questions import Questions
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class Posterior(Forms, Questions, dict[str, dict[str, np.ndarray]]):
     @property
     def sites(self) -> dict[str, Site]:
         """The returned sites by name."""
-        return {site.name: site for site in self.plan.sites}
+        return Sites({site.name: site for site in self.plan.sites})
 
     def site(self, name: str) -> Site:
         """One site: its kind, scope, shape and axes.

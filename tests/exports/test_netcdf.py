@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from exports.made import made
-from pyro_posterior.errors import OutputError
+from pyro_posterior.errors import OutputError, RequestError
 from pyro_posterior.exports.netcdf import write_netcdf
 
 pandas = pytest.importorskip("pandas")

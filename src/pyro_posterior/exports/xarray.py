@@ -107,7 +107,8 @@ def to_dataset(
     """
     xarray = _need_xarray("to_dataset")
     arrays = posterior[result]
-    wanted = [posterior.site(name) for name in (arrays if sites is None else sites)]
+    names = [sites] if isinstance(sites, str) else arrays if sites is None else sites
+    wanted = [posterior.site(name) for name in names]
     named = site_dims(posterior.plan, dims)
     variables = {
         plain_name(posterior, site): _variable(
