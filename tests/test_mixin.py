@@ -20,10 +20,12 @@ from pyro.infer import config_enumerate
 from torch.utils.data import DataLoader, TensorDataset
 
 import pyro_posterior
-from pyro_posterior import PyroSampleMixin
+from pyro_posterior import PyroSampleMixin, mixin
 from pyro_posterior.errors import RequestError
 from pyro_posterior.hosts import obs_plate_of
 from pyro_posterior.kept import keep_parameters
+from pyro_posterior.options import Options
+from pyro_posterior.request import Request
 from toy_models import ConjugateNormal, assert_same
 
 DEVICE = os.environ.get("PYRO_POSTERIOR_TEST_DEVICE", "cpu")
@@ -533,3 +535,30 @@ def test_a_latent_that_was_summed_out(sizes, engine):
     ):
         with pytest.raises(RequestError, match=f"'{name}'.*exclude_sites="):
             host.sample_posterior(input_dl=batches, **options, **asked)
+
+
+def test_type_checkers_see_the_keywords_of_a_request():
+    own = {"model", "use_gpu", "exclude_vars"}
+    seen = {name: each.__forward_arg__ for name, each in Options.__annotations__.items()}
+    assert set(seen) - own == mixin._MORE
+    for name in set(seen) - own:
+        assert seen[name] == Request.__annotations__[name], name
+
+
+def test_a_type_checker_finds_a_keyword_that_is_none(tmp_path):
+    api = pytest.importorskip("mypy.api")
+    (tmp_path / "user.py").write_text(
+        "from pyro_posterior import Posterior, PyroSampleMixin\n"
+        "class Mine(PyroSampleMixin): ...\n"
+        "right: Posterior = Mine().sample_posterior(num_samples=3, store='s', exclude_vars=['w'])\n"
+        "also: Posterior = Mine().sample_posterior(3, ['w'], seed=1)\n"
+        "Mine().sample_posterior(num_sample=3)\n"
+        "Mine().sample_posterior(num_samples=3, engine='fast')\n"
+        "Mine().sample_posterior(num_samples='many')\n"
+    )
+    found = api.run(
+        [*("--follow-imports", "silent", "--no-incremental", "--ignore-missing-imports"),
+         *("--config-file", os.devnull, str(tmp_path / "user.py"))]
+    )[0]  # fmt: skip
+    lines = {int(line.split(":")[1]) for line in found.splitlines() if ": error:" in line}
+    assert lines == {5, 6, 7}, found

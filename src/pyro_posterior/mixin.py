@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import numbers
 from collections.abc import Iterable
-from typing import Any, Literal, overload
+from typing import Any, Literal, Unpack, overload
 
 from pyro_posterior.contracts import Summaries
 from pyro_posterior.errors import ArgumentError
@@ -22,6 +22,7 @@ from pyro_posterior.hosts import (
 )
 from pyro_posterior.kept import kept_parameters
 from pyro_posterior.keywords import check_known, one_exclusion
+from pyro_posterior.options import Options
 from pyro_posterior.posterior import Posterior
 from pyro_posterior.request import HostRequest, Request
 from pyro_posterior.sampling import run
@@ -78,7 +79,7 @@ class PyroSampleMixin:
         return_samples: bool = False,
         summary_frequency: int | None = None,
         summary_fun: Summaries | None = None,
-        **sample_kwargs: Any,
+        **sample_kwargs: Unpack[Options],
     ) -> Posterior: ...
 
     @overload
@@ -92,7 +93,7 @@ class PyroSampleMixin:
         return_observed: bool = False,
         return_samples: bool = False,
         summary_fun: Summaries | None = None,
-        **sample_kwargs: Any,
+        **sample_kwargs: Unpack[Options],
     ) -> Posterior: ...
 
     def sample_posterior(self, *args: Any, **kwargs: Any) -> Posterior:
