@@ -68,7 +68,7 @@ class Site:
 
     @property
     def cut_axis(self) -> int | None:
-        """The axis (negative) along which segments divide the site; None: one of them has it whole."""
+        """Negative axis along which segments divide the site, None where one of them has it whole."""
         if self.batch_axis is not None or not self.columns:
             return self.batch_axis
         return self.shape.index(max(self.shape)) - len(self.shape)

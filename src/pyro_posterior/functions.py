@@ -34,7 +34,9 @@ def find_function(text: str) -> Callable[..., Any]:
     """
     where, colon, name = text.rpartition(":")
     if not colon or not where or not name:
-        raise RequestError(f"{text!r} is neither a directory nor of the form module:function")
+        raise RequestError(
+            f"{text!r} is neither a directory nor of the form module:function or file.py:function"
+        )
     module = module_of_file(Path(where)) if where.endswith(".py") else module_named(where)
     found: Any = module
     for part in name.split("."):

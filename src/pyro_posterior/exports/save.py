@@ -63,7 +63,7 @@ def save(posterior: Posterior, path: str | PathLike[str], *, overwrite: bool = F
     folder = as_folder(Path(path))
     if folder.suffix in _FILES and not folder.is_dir():
         raise RequestError(
-            f"save writes a folder, which {folder.name!r} looks no name of: end it in .zarr or in "
+            f"save writes a folder, and {folder.name!r} looks like a file: end it in .zarr or in "
             f"nothing; {folder.suffix} files come from {_FILES[folder.suffix]}"
         )
     _check_not_own(posterior, folder)
