@@ -12,7 +12,8 @@ from pyro_posterior.contracts import Minibatch
 from pyro_posterior.reading.flow import Flow
 from pyro_posterior.sliced.same import equal_values
 from pyro_posterior.sliced.signature import tensors_of
-from pyro_posterior.sliced.tape import Leak, Op, Record, Ref
+from pyro_posterior.sliced.tape import Op, Record, Ref
+from pyro_posterior.sliced.tensors import Leak
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def made_again(
     if kept is None:
         return None
     for was, uid in zip(kept.leaves, _leaf_numbers(before.cut, form), strict=True):
-        if was is not None and was() is not before.cut.tape.leaves[uid]:
+        if was is not None and was() is not _original(before.cut, uid):
             return None
     terms = replace(terms, groups=kept.groups)
     try:
@@ -147,10 +147,14 @@ def _leaf_numbers(cut: Slice, form: Form) -> list[int]:
     return [uid for uid in form.tensors if uid in cut.tape.leaves and uid not in given]
 
 
+def _original(cut: Slice, uid: int) -> torch.Tensor:
+    return cut.tape.originals.get(uid, cut.tape.leaves[uid])
+
+
 def _leaves(cut: Slice, form: Form) -> tuple[Callable[[], torch.Tensor | None] | None, ...]:
     tape = cut.tape
     return tuple(
-        None if uid in tape.literals else weakref.ref(tape.leaves[uid])
+        None if uid in tape.literals else weakref.ref(_original(cut, uid))
         for uid in _leaf_numbers(cut, form)
     )
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import operator
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,15 +16,16 @@ from torch.utils._python_dispatch import _disable_current_modes
 from pyro_posterior.errors import CannotSliceError
 from pyro_posterior.sliced.lines import calling_line
 from pyro_posterior.sliced.masks import is_mask, picked_by_numbers
+from pyro_posterior.sliced.same import equal_values
 from pyro_posterior.sliced.signature import content_of
-from pyro_posterior.sliced.tape import Leak, Op, Ref, Tape
-from pyro_posterior.sliced.tensors import tensors_in
+from pyro_posterior.sliced.tape import Op, Ref, Tape
+from pyro_posterior.sliced.tensors import Leak, tensors_in
 
 # Ways in which Python sees a tensor's values without any operation being dispatched, ...
 _READS = {"__repr__", "__format__", "__str__", "tolist", "storage_offset", "__reduce_ex__"}
 
 # ... and those that give it the memory itself.
-_MEMORY = {"numpy", "__array__", "data_ptr", "__dlpack__", "untyped_storage", "storage"}
+_MEMORY = {"numpy", "__array__", "data_ptr", "__dlpack__", "untyped_storage", "storage", "to_dlpack"}
 
 # Functions that write to a tensor without an operation that shows it.
 _HIDDEN_WRITES = {"apply_", "map_", "map2_", "set_", "resize_", "resize_as_", "swap_tensors"}
@@ -58,15 +57,30 @@ class LeakWatch(TorchFunctionMode):
         self._tape = tape
         self._looked_at = looked_at  # told of each tensor whose values are read
 
-    def _note(self, name: str, tensor: torch.Tensor) -> None:
+    def note(self, name: str, tensor: torch.Tensor) -> None:
+        """Note that Python reads a tensor through a function of this name."""
         tape = self._tape
         uid = tape.uid(tensor)
         self._looked_at(tensor)
+        if name in _MEMORY:
+            self._expose(uid)
         leak = Op(Leak(name, name in _MEMORY), (), {}, (uid,), (), None, ())
-        with _disable_current_modes():
+        with _disable_current_modes(), torch._C.DisableTorchFunction():
             leak.read = (content_of(tensor),)
         leak.line = calling_line()
         tape.ops.append(leak)
+
+    def _expose(self, uid: int) -> None:
+        """Note that Python got hold of the memory of a tensor and may write to it unseen."""
+        tape = self._tape
+        home = tape.storage[uid]
+        given = {tape.storage[number] for number in tape.inputs}
+        if home in tape.made or home in given or home in tape.exposed:
+            return
+        tape.exposed.add(home)
+        for leaf in tape.leaves:
+            if tape.storage[leaf] == home and leaf not in tape.originals:
+                tape.hold_values(leaf)
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -84,9 +98,9 @@ class LeakWatch(TorchFunctionMode):
             return args[1].setdefault(id(args[0]), args[0].detach().clone())
         if name == "new_tensor" and len(args) > 1:
             for value in tensors_in(args[1]):
-                self._note(name, value)
+                self.note(name, value)
         elif name in _READS | _MEMORY and args and _is_plain(args[0]):
-            self._note(name, args[0])
+            self.note(name, args[0])
         elif func in _CONVERSIONS and args and _holds_tensors(args[0]):
             if func is not torch.tensor and isinstance(args[0], torch.Tensor):
                 return func(*args, **kwargs)
@@ -152,7 +166,7 @@ class LeakWatch(TorchFunctionMode):
             if not _is_plain(value) or (value.is_floating_point() and value.numel() != 1):
                 continue
             if self._tape.uid(value) not in seen:
-                self._note(name, value)
+                self.note(name, value)
 
 
 class _CountReferences(TorchFunctionMode):
@@ -227,29 +241,20 @@ def _bincount(
     return zeros.scatter_add(0, values.long(), weights)
 
 
-@contextlib.contextmanager
-def no_threads() -> Iterator[None]:
-    """Refuse that this thread starts others: what they do with tensors leaves no trace.
+def check_outside(tape: Tape) -> None:
+    """Raise where what lives outside the model's run is not what it was.
 
     Raises
     ------
     CannotSliceError
-        On leaving, where one was started.
+        A version, or a value where Python or others may write unseen, is another.
     """
-    own, start = threading.get_ident(), threading.Thread.start
-    started: list[str] = []
-
-    def watched(thread: threading.Thread) -> None:
-        if threading.get_ident() == own:
-            started.append(calling_line())
-        start(thread)
-
-    threading.Thread.start = watched  # type: ignore[method-assign, assignment]
-    try:
-        yield
-    finally:
-        threading.Thread.start = start  # type: ignore[method-assign]
-    if started:
-        raise CannotSliceError(
-            f"the model starts a thread ({started[0]}), and what that does leaves no trace"
-        )
+    for uid, version in tape.versions.items():
+        value = tape.leaves[uid]
+        leaf = tape.originals.get(uid, value)
+        unseen = leaf is not value and not equal_values(leaf.detach(), value)
+        if leaf._version != version or unseen:
+            raise CannotSliceError(
+                f"a tensor of shape {tuple(leaf.shape)} that lives outside the model's run, a buffer "
+                "or the data, changed in place"
+            )

@@ -20,12 +20,14 @@ from pyro_posterior.keyed.modes import KeyedDraws, KeyNamer, changes_statistics
 from pyro_posterior.keyed.rules import is_random
 from pyro_posterior.keyed.state import random_states
 from pyro_posterior.sliced.later import Awake, Later
-from pyro_posterior.sliced.leaks import LeakWatch, no_threads
+from pyro_posterior.sliced.leaks import LeakWatch, check_outside
 from pyro_posterior.sliced.lines import calling_line
+from pyro_posterior.sliced.numbers import Numbers
 from pyro_posterior.sliced.skips import OtherCourse, Skips
 from pyro_posterior.sliced.standins import fill_stand_ins
 from pyro_posterior.sliced.tape import Op, Record, Tape
 from pyro_posterior.sliced.tensors import is_strided, written
+from pyro_posterior.sliced.unseen import watched
 
 aten = torch.ops.aten
 
@@ -48,11 +50,18 @@ class _Recorder(KeyedDraws):
         self._skips, self._later = skips, later
         self.empty: set[int] = set()  # storages of what was skipped
         self.missed = False  # something skipped was needed
+        self.numbers: Numbers | None = None  # told of results
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        kwargs = kwargs or {}
+        if torch._C._len_torch_function_stack():  # TorchScript, of which no function mode is told
+            with torch._C.DisableTorchFunction():
+                return self._noted(func, args, kwargs or {})
+        return self._noted(func, args, kwargs or {})
+
+    def _noted(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What the operation gives; it is on the tape then."""
         tape = self.tape
         if hidden := _hidden(func, args):
             raise tape.refuse(hidden)
@@ -94,6 +103,8 @@ class _Recorder(KeyedDraws):
         op = tape.add(func, args, kwargs, out, key)
         if self.empty:
             self._check_full(op)
+        if self.numbers is not None:
+            self.numbers.note(op, out)
         if op.read is not None:
             op.line = calling_line()
         return out
@@ -163,6 +174,7 @@ def record(
     draw: int,
     names: tuple[str, ...],
     skips: Skips | None = None,
+    numbers: Numbers | None = None,
 ) -> Record:
     """Run draw number ``draw`` and note what it does.
 
@@ -174,6 +186,8 @@ def record(
         Sites whose values are kept.
     skips
         What an earlier recording of the same shapes showed to be of no consequence.
+    numbers
+        Told of the result of every operation; nothing is skipped then.
 
     Raises
     ------
@@ -182,7 +196,7 @@ def record(
     """
 
     def run() -> Record:
-        if skips is not None:
+        if skips is not None and numbers is None:
             recorder = _recorder(sampler, minibatch, draw, skips)
             try:
                 return _record(sampler, minibatch, recorder, names)[0]
@@ -191,6 +205,7 @@ def record(
             finally:
                 fill_stand_ins(recorder.tape, recorder.empty, recorder.where)
         recorder = _recorder(sampler, minibatch, draw, None)
+        recorder.numbers = numbers
         return _record(sampler, minibatch, recorder, names)[0]
 
     return _unless_another_thread_moved_them(run)
@@ -274,7 +289,7 @@ def _record(
     sampler.seed_python(recorder.where.draws.start, minibatch)
     tape, before = recorder.tape, random_states()
     watch = LeakWatch(tape, recorder.looked_at)
-    with no_threads(), torch.inference_mode(False), no_validation():
+    with watched(watch.note), torch.inference_mode(False), no_validation():
         with recorder.namer, recorder, watch:
             guide_trace, trace = sampler.run(minibatch)
     if tape.refused:
@@ -284,12 +299,7 @@ def _record(
         names = tuple(name for name, node in trace.nodes.items() if node["type"] == "sample")
     values = {name: torch.as_tensor(trace.nodes[name]["value"]) for name in names}
     moved = random_states() != before
-    for uid, version in tape.versions.items():
-        if tape.leaves[uid]._version != version:
-            raise CannotSliceError(
-                f"a tensor of shape {tuple(tape.leaves[uid].shape)} that lives outside the model's "
-                "run, a buffer or the data, changed in place"
-            )
+    check_outside(tape)
     outputs = {name: tape.uid(value) for name, value in values.items()}
     if recorder.missed or recorder.empty & {tape.storage[uid] for uid in outputs.values()}:
         raise OtherCourse

@@ -12,7 +12,7 @@ from pyro_posterior.sliced.tape import Ref
 from pyro_posterior.sliced.tensors import is_strided
 
 
-def same_slice(one: Slice, other: Slice, remade: list[object] | None = None) -> str:
+def same_slice(one: Slice, other: Slice, remade: list[torch.Tensor] | None = None) -> str:
     """Empty where two slices are the same program with the same constants, else what differs.
 
     Constants that no operation made, equal but not the same memory in the two, go to ``remade``:
@@ -59,7 +59,7 @@ def _same_tensor(
     checked: set[tuple[int, int]],
     x: int,
     y: int,
-    remade: list[object] | None,
+    remade: list[torch.Tensor] | None,
 ) -> bool:
     if x in numbers[0] or y in numbers[1]:
         return numbers[0].get(x) == numbers[1].get(y)
@@ -70,6 +70,7 @@ def _same_tensor(
         return False
     checked.add((x, y))
     literal = x in one.tape.literals
+    a, b = one.tape.originals.get(x, a), other.tape.originals.get(y, b)
     if remade is not None and not literal and a.numel() and not _one_memory(a, b):
         remade.append(a)
     return True

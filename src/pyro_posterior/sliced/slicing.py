@@ -11,7 +11,8 @@ from typing import Any
 
 from pyro_posterior.errors import CannotSliceError
 from pyro_posterior.keyed.keys import FREE
-from pyro_posterior.sliced.tape import Leak, Op, Record, Tape
+from pyro_posterior.sliced.tape import Op, Record, Tape
+from pyro_posterior.sliced.tensors import Leak
 
 BATCH, DRAW = 1, 2
 

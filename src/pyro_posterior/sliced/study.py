@@ -6,11 +6,14 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from pyro_posterior.contracts import Minibatch
 from pyro_posterior.errors import CannotSliceError
 from pyro_posterior.joint import JointSampler
 from pyro_posterior.sliced.compiled import LoopDraw, loop_draws
 from pyro_posterior.sliced.failures import as_reason
+from pyro_posterior.sliced.numbers import Numbers, rule_out_numbers
 from pyro_posterior.sliced.record import record
 from pyro_posterior.sliced.rekeyed import locality, rekeyed
 from pyro_posterior.sliced.same import same_slice
@@ -71,10 +74,10 @@ def study(
         The draws cannot be recorded, or are not one program.
     """
 
-    def look(draw: int) -> tuple[Record, Slice]:
+    def look(draw: int, numbers: Numbers | None = None) -> tuple[Record, Slice]:
         nonlocal skips
         with as_reason("recording"):
-            found = record(sampler, minibatch, draw, names, skips)
+            found = record(sampler, minibatch, draw, names, skips, numbers)
             cut = slice_record(found, names)
             if skips is None:
                 skips = Skips.of(cut)
@@ -109,10 +112,17 @@ def study(
             reads[0],
             len(cuts),
         )
-    remade: list[object] = []
-    for other in cuts[1:]:
-        if difference := same_slice(cut, other, remade):
-            raise CannotSliceError(f"two draws are not the same program: {difference}")
+    remade: list[torch.Tensor] = []
+
+    def compare(others: Sequence[Slice]) -> None:
+        for other in others:
+            if difference := same_slice(cut, other, remade):
+                raise CannotSliceError(f"two draws are not the same program: {difference}")
+
+    compare(cuts[1:])
+    if remade:
+        first = num_samples + MOST_FREE_READS
+        compare(rule_out_numbers(list(remade), lambda turn, to: look(first + turn, to)[1]))
     own = bool(remade) or cut.hands_out_memory or found.tape.own
     return Study(minibatch, found, tuple(made), cut, own)
 

@@ -25,6 +25,7 @@ from pyro_posterior.sliced.tensors import (
     LOOKS_AT_FORM,
     address,
     exchanged,
+    is_foreign,
     is_strided,
     shaped_by_values,
     span,
@@ -67,6 +68,8 @@ class Tape:
 
     ops: list[Op] = field(default_factory=list)
     leaves: dict[int, torch.Tensor] = field(default_factory=dict)
+    originals: dict[int, torch.Tensor] = field(default_factory=dict)  # of leaves that are copies
+    exposed: set[int] = field(default_factory=set)  # storages that Python may write to unseen
     literals: set[int] = field(default_factory=set)  # leaves that a function made of numbers
     begun: list[int] = field(default_factory=list)  # operations before each function that runs now
     inputs: list[int] = field(default_factory=list)
@@ -144,7 +147,15 @@ class Tape:
         uid = self._number(tensor, storage)
         self.leaves[uid] = tensor
         self.versions[uid] = tensor._version
+        if storage in self.exposed or is_foreign(tensor):
+            self.hold_values(uid)
         return uid
+
+    def hold_values(self, uid: int) -> None:
+        """Hold a leaf by its values now, since its memory may change behind torch's back."""
+        original = self.originals.setdefault(uid, self.leaves[uid])
+        with _disable_current_modes():
+            self.leaves[uid] = original.detach().clone()
 
     def _alias(self, tensor: torch.Tensor, storage: int) -> int | None:
         """Note a tensor that is another one under a new name, such as ``Parameter(x)``."""
@@ -179,6 +190,7 @@ class Tape:
     def add_input(self, tensor: torch.Tensor) -> int:
         """A tensor that differs from call to call."""
         uid = self.uid(tensor)
+        self.leaves[uid] = self.originals.pop(uid, tensor)
         self.inputs.append(uid)
         return uid
 
@@ -274,16 +286,3 @@ class Record:
     minibatch: Minibatch
     values: dict[str, torch.Tensor]
     outputs: dict[str, int]  # number on the tape of each site's value
-
-
-class Leak:
-    """Stands for a function through which Python read a tensor unseen."""
-
-    tags = ()
-
-    def __init__(self, name: str, memory: bool) -> None:
-        self.name = name
-        self.memory = memory  # Python now holds the tensor's memory, and could change it unseen
-
-    def __repr__(self) -> str:
-        return self.name

@@ -46,6 +46,17 @@ def address(tensor: torch.Tensor) -> int:
     return int(tensor.untyped_storage()._cdata) if is_strided(tensor) else -id(tensor)
 
 
+#: Memory of NumPy's and others' is copied where a model uses it as a constant, up to this size.
+MOST_COPIED_BYTES = 64 << 20
+
+
+def is_foreign(tensor: torch.Tensor) -> bool:
+    """Whether others than torch own the memory, who may write to it unseen."""
+    if not is_strided(tensor) or not 0 < tensor.numel() * tensor.element_size() <= MOST_COPIED_BYTES:
+        return False
+    return tensor.device.type == "cpu" and not tensor.untyped_storage().resizable()
+
+
 def span(tensor: torch.Tensor) -> tuple[int, int]:
     """Where the memory of a tensor begins and ends; (0, 0) where that cannot be said."""
     if not is_strided(tensor):
@@ -84,3 +95,16 @@ def shaped_by_values(func: Any) -> bool:
         return False  # no mask among the indices
     tagged = torch.Tag.dynamic_output_shape in getattr(func, "tags", ())
     return tagged or func in _SHAPED_BY_VALUES
+
+
+class Leak:
+    """Stands for a function through which Python read a tensor unseen."""
+
+    tags = ()
+
+    def __init__(self, name: str, memory: bool) -> None:
+        self.name = name
+        self.memory = memory  # Python now holds the tensor's memory, and could change it unseen
+
+    def __repr__(self) -> str:
+        return self.name
