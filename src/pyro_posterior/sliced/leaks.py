@@ -25,7 +25,15 @@ from pyro_posterior.sliced.tensors import Leak, tensors_in
 _READS = {"__repr__", "__format__", "__str__", "tolist", "storage_offset", "__reduce_ex__"}
 
 # ... and those that give it the memory itself.
-_MEMORY = {"numpy", "__array__", "data_ptr", "__dlpack__", "untyped_storage", "storage", "to_dlpack"}
+_MEMORY = {
+    "numpy",
+    "__array__",
+    "data_ptr",
+    "__dlpack__",
+    "untyped_storage",
+    "storage",
+    "to_dlpack",
+}
 
 # Functions that write to a tensor without an operation that shows it.
 _HIDDEN_WRITES = {"apply_", "map_", "map2_", "set_", "resize_", "resize_as_", "swap_tensors"}

@@ -52,7 +52,10 @@ MOST_COPIED_BYTES = 64 << 20
 
 def is_foreign(tensor: torch.Tensor) -> bool:
     """Whether others than torch own the memory, who may write to it unseen."""
-    if not is_strided(tensor) or not 0 < tensor.numel() * tensor.element_size() <= MOST_COPIED_BYTES:
+    if (
+        not is_strided(tensor)
+        or not 0 < tensor.numel() * tensor.element_size() <= MOST_COPIED_BYTES
+    ):
         return False
     return tensor.device.type == "cpu" and not tensor.untyped_storage().resizable()
 
