@@ -135,3 +135,19 @@ def test_only_lack_of_memory_counts_as_such() -> None:
     with pytest.raises(RuntimeError, match="recording the model failed: shape mismatch$"):
         with as_reason("recording"):
             raise ValueError("shape mismatch\nand more")
+
+
+@pytest.mark.parametrize("engine", ["loop", "auto", "sliced"])
+def test_a_site_that_is_a_negated_view_is_a_result(engine: str) -> None:
+    def model(y: torch.Tensor) -> None:
+        z = pyro.sample("z", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+        pyro.deterministic("out", torch.complex(y[:3], z).conj().imag, event_dim=1)
+
+    def guide(y: torch.Tensor) -> None:
+        pyro.sample("z", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+
+    found = sample(
+        model, guide, (torch.ones(3),), engine=engine, num_samples=9, return_samples=True
+    )
+    draws = found["posterior_samples"]
+    np.testing.assert_array_equal(draws["out"], -draws["z"])

@@ -71,7 +71,7 @@ class Compiled:
             }
             block = {}
             for name, (source, position) in self.graphs.sources.items():
-                value = found[source][position]
+                value = found[source][position].resolve_neg().resolve_conj()
                 if self.chunk is None or not self.drawn[name]:
                     value = value.expand(self.draws_at_once, *value.shape)
                 block[name] = value

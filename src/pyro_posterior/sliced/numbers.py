@@ -7,7 +7,7 @@ while the constant stays, or by having a value that the constant does not hold.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -44,14 +44,14 @@ class Numbers:
 
 
 def rule_out_numbers(
-    remade: Sequence[torch.Tensor], record: Callable[[int, Numbers], Slice]
+    remade: Mapping[int, torch.Tensor], record: Callable[[int, Numbers], Slice]
 ) -> list[Slice]:
     """Record until every drawn number whose value such a constant holds has been another one.
 
     Parameters
     ----------
     remade
-        The constants.
+        The constants, by number on the tape.
     record
         Of how-manieth recording it is, and where numbers go, the slice.
 
@@ -67,7 +67,7 @@ def rule_out_numbers(
         cuts.append(record(turn, numbers))
         drawn = numbers.drawn(cuts[-1])
         if suspects is None:
-            suspects = {where: x for where, x in drawn.items() if _held(x, remade)}
+            suspects = {where: x for where, x in drawn.items() if _held(where[0], x, remade)}
         suspects = {where: x for where, x in suspects.items() if drawn.get(where, x) == x}
         if not suspects:
             return cuts
@@ -78,9 +78,12 @@ def rule_out_numbers(
     )
 
 
-def _held(value: Any, constants: Sequence[torch.Tensor]) -> bool:
-    for constant in constants:
-        number = torch.tensor(value).to(constant.dtype)
-        if bool((constant == number).any()):
+def _held(number: int, value: Any, constants: Mapping[int, torch.Tensor]) -> bool:
+    """Whether a constant that came up after tensor ``number`` holds its value."""
+    for uid, constant in constants.items():
+        if uid < number:
+            continue
+        given = torch.tensor(value).to(constant.dtype)
+        if bool((constant == given).any()):
             return True
     return False

@@ -12,11 +12,11 @@ from pyro_posterior.sliced.tape import Ref
 from pyro_posterior.sliced.tensors import is_strided
 
 
-def same_slice(one: Slice, other: Slice, remade: list[torch.Tensor] | None = None) -> str:
+def same_slice(one: Slice, other: Slice, remade: list[int] | None = None) -> str:
     """Empty where two slices are the same program with the same constants, else what differs.
 
-    Constants that no operation made, equal but not the same memory in the two, go to ``remade``:
-    Python made them anew each time, from nobody knows what.
+    Numbers of constants that no operation made, equal but not the same memory in the two, go to
+    ``remade``: Python made them anew each time, from nobody knows what.
     """
     if len(one.ops) != len(other.ops):
         return f"{len(one.ops)} operations in one, {len(other.ops)} in the other"
@@ -59,7 +59,7 @@ def _same_tensor(
     checked: set[tuple[int, int]],
     x: int,
     y: int,
-    remade: list[torch.Tensor] | None,
+    remade: list[int] | None,
 ) -> bool:
     if x in numbers[0] or y in numbers[1]:
         return numbers[0].get(x) == numbers[1].get(y)
@@ -72,7 +72,7 @@ def _same_tensor(
     literal = x in one.tape.literals
     a, b = one.tape.originals.get(x, a), other.tape.originals.get(y, b)
     if remade is not None and not literal and a.numel() and not _one_memory(a, b):
-        remade.append(a)
+        remade.append(x)
     return True
 
 

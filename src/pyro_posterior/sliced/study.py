@@ -6,8 +6,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
 from pyro_posterior.contracts import Minibatch
 from pyro_posterior.errors import CannotSliceError
 from pyro_posterior.joint import JointSampler
@@ -112,7 +110,7 @@ def study(
             reads[0],
             len(cuts),
         )
-    remade: list[torch.Tensor] = []
+    remade: list[int] = []
 
     def compare(others: Sequence[Slice]) -> None:
         for other in others:
@@ -122,7 +120,8 @@ def study(
     compare(cuts[1:])
     if remade:
         first = num_samples + MOST_FREE_READS
-        compare(rule_out_numbers(list(remade), lambda turn, to: look(first + turn, to)[1]))
+        constants = {uid: cut.tape.leaves[uid] for uid in remade}
+        compare(rule_out_numbers(constants, lambda turn, to: look(first + turn, to)[1]))
     own = bool(remade) or cut.hands_out_memory or found.tape.own
     return Study(minibatch, found, tuple(made), cut, own)
 
