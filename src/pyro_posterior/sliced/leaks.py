@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import _disable_current_modes
 
 from pyro_posterior.errors import CannotSliceError
+from pyro_posterior.keyed.modes import changes_statistics
 from pyro_posterior.sliced.lines import calling_line
 from pyro_posterior.sliced.masks import is_mask, picked_by_numbers
 from pyro_posterior.sliced.same import equal_values
@@ -37,6 +38,9 @@ _MEMORY = {
 
 # Functions that write to a tensor without an operation that shows it.
 _HIDDEN_WRITES = {"apply_", "map_", "map2_", "set_", "resize_", "resize_as_", "swap_tensors"}
+
+# Operations after which a tensor has other memory.
+_CHANGE_MEMORY = {"set_", "resize_", "resize_as_", "set_data"}
 
 # Functions that take only shape or type of their other tensors, which is no read of values.
 _SHAPE_ONLY = {
@@ -266,3 +270,15 @@ def check_outside(tape: Tape) -> None:
                 f"a tensor of shape {tuple(leaf.shape)} that lives outside the model's run, a buffer "
                 "or the data, changed in place"
             )
+
+
+def hidden_effect(func: Any, args: tuple[Any, ...]) -> str:
+    """What no schema shows: running statistics that batch norm changes, offsets of other memory."""
+    name = str(func._schema.name).split("::")[1]
+    if name == "as_strided" and len(args) > 3 and args[3]:
+        return f"as_strided reads a tensor's memory at a place of its own ({calling_line()})"
+    if changes_statistics(func, args):
+        return f"a batch norm in training mode changes its running statistics ({calling_line()})"
+    if name in _CHANGE_MEMORY:
+        return f"{func} gives a tensor other memory ({calling_line()})"
+    return ""

@@ -16,11 +16,11 @@ from pyro_posterior.contracts import Minibatch
 from pyro_posterior.errors import CannotSliceError
 from pyro_posterior.joint import JointSampler, no_validation
 from pyro_posterior.keyed.keys import Where
-from pyro_posterior.keyed.modes import KeyedDraws, KeyNamer, changes_statistics
+from pyro_posterior.keyed.modes import KeyedDraws, KeyNamer
 from pyro_posterior.keyed.rules import is_random
 from pyro_posterior.keyed.state import random_states
 from pyro_posterior.sliced.later import Awake, Later
-from pyro_posterior.sliced.leaks import LeakWatch, check_outside
+from pyro_posterior.sliced.leaks import LeakWatch, check_outside, hidden_effect
 from pyro_posterior.sliced.lines import calling_line
 from pyro_posterior.sliced.numbers import Numbers
 from pyro_posterior.sliced.skips import OtherCourse, Skips
@@ -30,8 +30,6 @@ from pyro_posterior.sliced.tensors import is_strided, written
 from pyro_posterior.sliced.unseen import watched
 
 aten = torch.ops.aten
-
-_CHANGE_MEMORY = {"set_", "resize_", "resize_as_", "set_data"}
 
 
 class _Recorder(KeyedDraws):
@@ -63,7 +61,7 @@ class _Recorder(KeyedDraws):
     def _noted(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What the operation gives; it is on the tape then."""
         tape = self.tape
-        if hidden := _hidden(func, args):
+        if hidden := hidden_effect(func, args):
             raise tape.refuse(hidden)
         if func is aten.lift_fresh.default:  # a literal: a fresh copy in every replay
             out = args[0].clone()
@@ -125,18 +123,6 @@ class _Recorder(KeyedDraws):
         if taken and not (made and made <= taken):  # more than a view
             self.missed = True
             raise OtherCourse
-
-
-def _hidden(func: Any, args: tuple[Any, ...]) -> str:
-    """What no schema shows: running statistics that batch norm changes, offsets of other memory."""
-    name = str(func._schema.name).split("::")[1]
-    if name == "as_strided" and len(args) > 3 and args[3]:
-        return f"as_strided reads a tensor's memory at a place of its own ({calling_line()})"
-    if changes_statistics(func, args):
-        return f"a batch norm in training mode changes its running statistics ({calling_line()})"
-    if name in _CHANGE_MEMORY:
-        return f"{func} gives a tensor other memory ({calling_line()})"
-    return ""
 
 
 Traces = tuple[poutine.Trace, poutine.Trace]
