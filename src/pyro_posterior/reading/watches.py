@@ -10,8 +10,8 @@ from pyro_posterior.contracts import Minibatch
 from pyro_posterior.errors import PosteriorError, RequestError
 from pyro_posterior.keyed.modes import PlainMode
 from pyro_posterior.sliced.signature import content_of, tensors_of
-from pyro_posterior.sliced.tape import Leak, Record
-from pyro_posterior.sliced.tensors import address, is_strided, written
+from pyro_posterior.sliced.tape import Record
+from pyro_posterior.sliced.tensors import Leak, address, is_strided, written
 
 
 class DataChanged(PosteriorError):
