@@ -293,8 +293,5 @@ class Store(Protocol):
         ...
 
     def finish(self, record: Callable[[], Mapping[str, Any]]) -> Finished:
-        """Close, with the ``record`` of how it was made, and give the whole result back.
-
-        What was closed before has its record, and ``record`` is not called.
-        """
+        """Close, with the ``record`` of how it was made, and give all back; closed before: with that one."""
         ...
