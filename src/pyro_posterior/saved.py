@@ -48,7 +48,8 @@ def load_saved(
     model_class
         ``module:Class``, where it is not one of scvi-tools or cell2location.
     backed
-        Leave the matrix in the file, of which rows are read as they are needed.
+        Leave the matrix in the file, of which rows are read as they are needed, where the class of
+        the model can do with that (Cell2location cannot).
 
     Raises
     ------
@@ -89,6 +90,9 @@ def load_saved(
         try:
             return load(str(folder), adata=data)
         except Exception as error:
+            if backed:  # some classes compute with the whole matrix
+                logger.info("loading again with the matrix in memory: %s", _first_line(error))
+                return load_saved(folder, str(adata), model_class)
             raise RequestError(
                 f"{str(folder)!r} cannot be loaded as a {cls.__name__} with {adata!r}: "
                 f"{_first_line(error)}. Give the data it was trained with, and the versions of its "
