@@ -13,7 +13,10 @@ import pyro.distributions as dist
 import pytest
 import torch
 
+from pyro_posterior.contracts import Minibatch
 from pyro_posterior.errors import CannotSliceError, RequestError
+from pyro_posterior.joint import JointSampler
+from pyro_posterior.sliced.record import record_first
 from toy_models import sample
 
 Y = torch.linspace(0.5, 2.0, 6)
@@ -129,7 +132,12 @@ def test_a_write_to_the_data() -> None:
         y.clamp_(min=1.0)
         pyro.deterministic("out", z * y)
 
-    _uses_the_loop(model, "lives outside the model's run", data=lambda: (Y.clone(),))
+    given = Y.clone()  # every run has a copy of its own
+    made = sample(model, model, (given,), engine="sliced", num_samples=9, return_samples=True)
+    draws = made["posterior_samples"]
+    expected = draws["z"].reshape(9, -1) * Y.clamp(min=1.0).numpy()
+    np.testing.assert_allclose(draws["out"], expected, rtol=1e-6)
+    torch.testing.assert_close(given, Y)
 
 
 def test_normalisation_in_training_mode() -> None:
@@ -251,3 +259,32 @@ def test_a_random_state_that_another_thread_moved_is_no_reason_for_the_loop():
 
     found = sample(model, lambda x: model(x), torch.zeros(3), engine="sliced", num_samples=9)
     assert found.plan.engine == "batched slice"
+
+
+def test_a_thread_that_moves_random_states_for_long_is_no_reason_for_the_loop():
+    """Each recording meets it at another place, and it rests when nothing is recorded."""
+    calls = iter(range(1, 13))  # two of them in each run
+
+    def model(x):
+        for _ in range(next(calls, 0)):
+            random.random()
+        with pyro.plate("rows", len(x)):
+            pyro.sample("z", dist.Normal(x, 1.0))
+
+    sampler = JointSampler(model, lambda x: model(x), 3, None)
+    record_first(sampler, Minibatch(0, (torch.zeros(3),)))
+    assert next(calls, None) is None
+
+
+def test_a_model_that_moves_a_random_state_is_found_in_two_runs():
+    ran = []
+
+    def model(x):
+        ran.append(random.random())
+        with pyro.plate("rows", len(x)):
+            pyro.sample("z", dist.Normal(x, 1.0))
+
+    sampler = JointSampler(model, lambda x: model(x), 3, None)
+    with pytest.raises(CannotSliceError, match="random state"):
+        record_first(sampler, Minibatch(0, (torch.zeros(3),)))
+    assert len(ran) == 4

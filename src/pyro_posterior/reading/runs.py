@@ -21,7 +21,8 @@ from pyro_posterior.reading.picks import Picks, draws_freely, picks_of
 from pyro_posterior.reading.valid import warn_of_invalid
 from pyro_posterior.reading.watches import DataChanged, NoTraining, UnchangedData, check_data
 from pyro_posterior.sliced.failures import worded
-from pyro_posterior.sliced.record import StatesMoved, Traces, record_first
+from pyro_posterior.sliced.moved import StatesMoved
+from pyro_posterior.sliced.record import Traces, record_first
 from pyro_posterior.sliced.tape import Record
 
 logger = logging.getLogger(__name__)

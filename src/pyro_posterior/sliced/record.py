@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -22,6 +20,7 @@ from pyro_posterior.keyed.state import random_states
 from pyro_posterior.sliced.later import Awake, Later
 from pyro_posterior.sliced.leaks import LeakWatch, check_outside, hidden_effect
 from pyro_posterior.sliced.lines import calling_line
+from pyro_posterior.sliced.moved import StatesMoved, unless_others_moved_them
 from pyro_posterior.sliced.numbers import Numbers
 from pyro_posterior.sliced.skips import OtherCourse, Skips
 from pyro_posterior.sliced.standins import fill_stand_ins
@@ -129,31 +128,6 @@ Traces = tuple[poutine.Trace, poutine.Trace]
 Found = TypeVar("Found")
 
 
-class StatesMoved(CannotSliceError):
-    """Python's, NumPy's or torch's own random state is another than before the draw."""
-
-    def __init__(self, record: Record) -> None:
-        super().__init__(
-            "the model or guide draws from Python's, NumPy's or an unseen torch random state"
-        )
-        self.record = record
-
-
-def _unless_another_thread_moved_them(run: Callable[[], Found]) -> Found:
-    """``run()``, again where random states moved: other threads of the process use them too.
-
-    A draw that moves them itself does so every time, and they stand still while nothing is drawn.
-    """
-    for _ in range(20):
-        with contextlib.suppress(StatesMoved):
-            return run()
-        before = random_states()
-        time.sleep(0.05)
-        if random_states() == before:
-            break
-    return run()
-
-
 def record(
     sampler: JointSampler,
     minibatch: Minibatch,
@@ -194,7 +168,7 @@ def record(
         recorder.numbers = numbers
         return _record(sampler, minibatch, recorder, names)[0]
 
-    return _unless_another_thread_moved_them(run)
+    return unless_others_moved_them(run)
 
 
 @dataclass
@@ -239,7 +213,7 @@ def record_first(sampler: JointSampler, minibatch: Minibatch) -> First:
         found.values.clear()
         return First(found, traces, later, recorder.where)
 
-    return _unless_another_thread_moved_them(run)
+    return unless_others_moved_them(run)
 
 
 def _fill(tape: Tape, later: Later, where: Where) -> None:
@@ -284,12 +258,12 @@ def _record(
     if names is None:
         names = tuple(name for name, node in trace.nodes.items() if node["type"] == "sample")
     values = {name: torch.as_tensor(trace.nodes[name]["value"]) for name in names}
-    moved = random_states() != before
+    after = random_states()
     check_outside(tape)
     outputs = {name: tape.uid(value) for name, value in values.items()}
     if recorder.missed or recorder.empty & {tape.storage[uid] for uid in outputs.values()}:
         raise OtherCourse
     made = Record(tape, recorder.where.draws.start, minibatch, values, outputs)
-    if moved:
-        raise StatesMoved(made)
+    if after != before:
+        raise StatesMoved(made, before, after)
     return made, (guide_trace, trace)
