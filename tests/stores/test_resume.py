@@ -109,7 +109,6 @@ def test_a_finished_store_is_compared_without_a_program_or_a_draw(
 
     monkeypatch.setattr(recipe, "build_sliced", none)
     monkeypatch.setattr(LoopProgram, "parts", none)
-    monkeypatch.setattr(recipe, "warn_of_unkeyed", none)
     read.clear()
     again = run(toy, data, **options)
     assert read == [0, 1, *range(6)]  # two to see that there are several, then all of them once

@@ -71,7 +71,8 @@ def _of_record(record: Record, modules: Iterable[torch.nn.Module]) -> dict[str, 
         if x.uid not in made:
             leaf = tape.leaves[x.uid]
             made[x.uid] = f"leaf{len(made)}"
-            if leaf.untyped_storage().data_ptr() not in fitted:
+            home = tape.originals.get(x.uid, leaf)  # of a leaf that is held by its values
+            if home.untyped_storage().data_ptr() not in fitted:
                 constants.update(f"{made[x.uid]}{tensor_words(leaf)}".encode())
         return made[x.uid]
 

@@ -205,7 +205,7 @@ def picks_by_hand(
 
     Where Python may have had some, the same draw is recorded again with other ones.
     """
-    free = draws_freely(record)
+    free = draws_freely(record) and sampler.around is None  # which draws discrete sites, row by row
     others: list[Record] = []
     if python or (free and flow_of(record).reads_free):
         shaken = (replace(sampler, others=number) for number in range(1, 1 + OTHERS))
