@@ -33,6 +33,7 @@ from pyro_posterior.segments import cut, segment_rows, with_columns
 from pyro_posterior.session import Place
 from pyro_posterior.stores.digest import identity_of, words_digest
 from pyro_posterior.stores.earlier import Earlier, earlier_run
+from pyro_posterior.stores.files import as_folder
 from pyro_posterior.written import pack
 
 
@@ -151,6 +152,8 @@ def prepare(request: Request, place: Place, known: Known | None = None) -> Job:
     With what is ``known`` only the first and the last minibatch are read; of the others, what was
     read elsewhere holds, and their digests are compared when they are drawn.
     """
+    if request.store is not None:  # of which other processes have other working folders
+        request = replace(request, store=as_folder(request.store))
     count = request.num_samples
     assert count != "auto"  # see `precision`
     identified = known is not None or request.store is not None or request.is_divided

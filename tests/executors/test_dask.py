@@ -36,6 +36,15 @@ def test_the_store_is_the_same_byte_by_byte(client, toy, tmp_path):
     assert_same_bytes(tmp_path / "here.zarr", tmp_path / "there.zarr")
 
 
+@pytest.mark.parametrize("path", ["there.zarr", "~/there.zarr"])
+def test_a_store_is_one_folder_wherever_workers_run(client, toy, tmp_path, monkeypatch, path):
+    here = run(toy, toy.data, batch_size=3, store=tmp_path / "here.zarr")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert_same(here, run(toy, toy.data, batch_size=3, store=path, client=client))
+    assert_same_bytes(tmp_path / "here.zarr", tmp_path / "there.zarr")
+
+
 class _Slow:
     """A model that takes its time, so that a worker can be killed in the middle."""
 
