@@ -118,7 +118,7 @@ if __name__ == "__main__":
     given = parser.parse_args()
     torch.set_num_threads(1)
     given.draws = given.draws or (100 if given.what == "residuals" else 10)
-    given.batch_size = given.batch_size or (128 if given.what == "residuals" else OBSERVATIONS)
+    given.batch_size = given.batch_size or (500 if given.what == "residuals" else OBSERVATIONS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         {"residuals": residuals, "memory": memory}[given.what](given)
