@@ -26,6 +26,12 @@ def test_two_processes_give_the_numbers_of_one(tmp_path):
     assert_same_bytes(tmp_path / "one.zarr", tmp_path / "two.zarr")
 
 
+def test_data_may_be_more_than_a_pipe_holds():
+    toy = ConjugateNormal(20_000)
+    options = {"batch_size": 5000, "num_samples": 4}
+    assert_same(run(toy, toy.data, **options), run(toy, toy.data, device=["cpu", "cpu"], **options))
+
+
 @pytest.mark.slow
 def test_extensions_and_totals_are_drawn_there_as_here():
     toy = ConjugateNormal(12)

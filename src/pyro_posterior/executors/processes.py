@@ -6,6 +6,7 @@ import multiprocessing
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from typing import Any
 
 import torch
@@ -35,11 +36,13 @@ def execute(job: Job, store: Store, devices: Sequence[Any]) -> None:
     if not segments:
         return
     context = multiprocessing.get_context("spawn")
-    waiting = context.SimpleQueue()
+    waiting = context.Queue()  # which takes more than a pipe holds before anyone reads
+    waiting.cancel_join_thread()  # nor is one that died waited for
     for device in devices:
         waiting.put(pack(job, device=device))
     threads = max(1, torch.get_num_threads() // len(devices))
     with (
+        closing(waiting),
         keeping_what_is_written(store),
         progress_bar(job, segments) as bar,
         ProcessPoolExecutor(len(devices), context, _begin, (waiting, threads)) as pool,
