@@ -39,6 +39,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(os|pathlib|contextlib|types|functools|lightning|distributed)\..*"),
     (r"py:class", r"(Any|Callable|Iterable|Mapping|Sequence|Path|PathLike|Axes|optional|AnnData)"),
     (r"py:class", r"pyro_posterior\.(forms\.Forms|questions\.Questions)"),  # parts of Posterior
+    (r"py:class", r"pyro_posterior\.options\.Options"),  # keywords, told of in sample_posterior
     (
         r"py:class",
         r"(np\.ndarray|ndarray|Dims|Draws|Engine|Summaries|ToArgs|SiteArrays|array|DataFrame)",
