@@ -1,6 +1,7 @@
 """What the steps of the pipeline hand to each other; every other file depends on this one, it on none.
 
-``request -> job -> segments -> blocks -> reductions -> store -> posterior``: a step knows the types below.
+``request -> job -> segments -> blocks -> reductions -> store -> posterior``: a step knows the types
+below and nothing of how its neighbour works.
 """
 
 from __future__ import annotations
