@@ -135,11 +135,14 @@ class Forms:
         title: str = "Posterior report",
         sites: Iterable[str] | None = None,
         spatial: Any = None,
+        answers: Sequence[str] = (),
     ) -> Path:
         """The posterior as one web page; see `pyro_posterior.exports.report.write_report`."""
         from pyro_posterior.exports.report import write_report
 
-        return write_report(self._itself(), path, title=title, sites=sites, spatial=spatial)
+        return write_report(
+            self._itself(), path, title=title, sites=sites, spatial=spatial, answers=answers
+        )
 
     def save(self, path: str | PathLike[str], *, overwrite: bool = False) -> Path:
         """Keep everything in a folder that `open` reads; see `pyro_posterior.exports.save.save`."""

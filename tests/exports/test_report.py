@@ -1,5 +1,6 @@
 """The page as text; test_report_browser.py opens it."""
 
+import inspect
 import json
 import re
 from dataclasses import replace
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from exports.made import made
+from pyro_posterior import Posterior
 from pyro_posterior.errors import OutputError, RequestError
 from pyro_posterior.exports.report import report_html, write_report
 
@@ -51,6 +53,13 @@ def test_the_file_is_written_and_is_the_same_again(tmp_path):
     assert path.read_text(encoding="utf-8") == report_html(small(keep=True))
     with pytest.raises(OutputError, match="is a folder"):
         write_report(small(), tmp_path)
+
+
+def test_the_method_takes_what_the_function_takes(tmp_path):
+    path = small().report(tmp_path / "r.html", answers=["Groups: a < b with probability 0.97."])
+    assert "<strong>Groups:</strong> a &lt; b with probability 0.97." in path.read_text()
+    method, function = (inspect.signature(x).parameters for x in (Posterior.report, write_report))
+    assert list(method)[1:] == list(function)[1:]
 
 
 def test_an_older_page_stays_whole_where_the_new_one_fails(tmp_path, monkeypatch):
