@@ -43,25 +43,21 @@ def gamma(shape: float, shared: bool = False) -> Callable[..., dict[str, Any]]:
 
 def poisson(rate: float) -> Callable[..., dict[str, Any]]:
     """Poisson numbers."""
-
-    def ways(draws: int, columns: int) -> dict[str, Any]:
-        given, rng = torch.full((draws, columns), rate), _rng()
-        as_numpy = given.numpy().astype(np.float64)
-        return {
-            "ours": (aten.poisson.default, (given,)),
-            "torch": lambda: torch.poisson(given),
-            "numpy": lambda: rng.poisson(as_numpy),
-        }
-
-    return ways
+    return _poisson(lambda draws, columns: torch.full((draws, columns), rate))
 
 
 def mixed_poisson(shape: float, mean: float) -> Callable[..., dict[str, Any]]:
     """Poisson numbers of rates that are gamma numbers, as in a negative binomial one."""
 
+    def rates(draws: int, columns: int) -> torch.Tensor:
+        return torch.from_numpy(_rng().gamma(shape, mean / shape, (draws, columns))).float()
+
+    return _poisson(rates)
+
+
+def _poisson(rates: Callable[[int, int], torch.Tensor]) -> Callable[..., dict[str, Any]]:
     def ways(draws: int, columns: int) -> dict[str, Any]:
-        rng = _rng()
-        given = torch.from_numpy(rng.gamma(shape, mean / shape, (draws, columns))).float()
+        given, rng = rates(draws, columns), _rng()
         as_numpy = given.numpy().astype(np.float64)
         return {
             "ours": (aten.poisson.default, (given,)),
