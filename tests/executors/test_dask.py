@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -168,11 +169,7 @@ def test_parameters_of_pyros_store_travel(client):
         with pyro.plate("rows", len(x), dim=-1):
             pyro.sample("z", dist.Normal(loc + x, 0.001))
 
-    class Fit:
-        pass
-
-    fit = Fit()
-    fit.model, fit.guide = model, guide
+    fit = SimpleNamespace(model=model, guide=guide)
     x = torch.arange(6.0)
     pyro.clear_param_store()
     guide(x)
@@ -197,11 +194,7 @@ def test_parameters_that_nobody_has_made_are_made_there_as_here(client):
         with pyro.plate("rows", len(x), dim=-1):
             pyro.sample("z", dist.Normal(loc.sum() + x, scale))
 
-    class Fit:
-        pass
-
-    fit = Fit()
-    fit.model, fit.guide = model, guide
+    fit = SimpleNamespace(model=model, guide=guide)
     x = torch.arange(6.0)
     pyro.clear_param_store()
     here = run(fit, x, batch_size=2, obs_plate="rows")
